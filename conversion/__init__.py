@@ -1,0 +1,1 @@
+"""Original checkpoints to the Hub's layout and back. Installed as `sam2_hf.conversion`."""

@@ -1,0 +1,32 @@
+"""Segment Anything 2 the Hugging Face way: pictures and videos, `from_pretrained`, exact masks.
+
+The names below load on first use, so that importing the package costs next to nothing beside transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_HOME = {
+    "Sam2Config": "sam2_hf.modeling.configuration",
+    "Sam2ImageProcessor": "sam2_hf.processing.image",
+    "Sam2Model": "sam2_hf.modeling.model",
+    "Sam2Processor": "sam2_hf.processing.processor",
+}
+
+if TYPE_CHECKING:
+    from sam2_hf.modeling.configuration import Sam2Config
+    from sam2_hf.modeling.model import Sam2Model
+    from sam2_hf.processing.image import Sam2ImageProcessor
+    from sam2_hf.processing.processor import Sam2Processor
+
+__all__ = ["Sam2Config", "Sam2ImageProcessor", "Sam2Model", "Sam2Processor"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,1 @@
+"""Files that travel with the package; LICENCES.md says where each is from."""

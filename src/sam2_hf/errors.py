@@ -1,0 +1,48 @@
+"""Every error that sam2_hf raises on purpose.
+
+Sam2Error
+├── PromptError (ValueError)          points, boxes, labels or masks that cannot be meant
+├── SourceError (ValueError)          a picture, folder or video that cannot be read as given
+│   └── DecodeError                   the data of the file itself is broken
+├── CheckpointError (ValueError)      a weight file that is not a SAM 2 checkpoint, or is damaged
+│   └── CheckpointMismatchError       a SAM 2 checkpoint, but not of this configuration
+├── MissingWeightsError               the model was loaded without the part that this call needs
+├── MissingExtraError (ImportError)   an optional library is not installed
+└── OutputExistsError (FileExistsError)  the result would overwrite something
+"""
+
+
+class Sam2Error(Exception):
+    """Base of all errors that sam2_hf raises on purpose."""
+
+
+class PromptError(Sam2Error, ValueError):
+    """A prompt that cannot be meant: wrong depth, wrong counts, NaN, far outside the picture."""
+
+
+class SourceError(Sam2Error, ValueError):
+    """A picture or video that cannot be read as given."""
+
+
+class DecodeError(SourceError):
+    """The data of a file is broken or not of the kind its name says."""
+
+
+class CheckpointError(Sam2Error, ValueError):
+    """A weight file that is damaged or does not hold a SAM 2 model."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """A SAM 2 checkpoint that does not fit the configuration it was asked to fill."""
+
+
+class MissingWeightsError(Sam2Error):
+    """The loaded checkpoint has no weights for what was asked, such as memory for a video."""
+
+
+class MissingExtraError(Sam2Error, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class OutputExistsError(Sam2Error, FileExistsError):
+    """Writing would overwrite an earlier result."""

@@ -1,0 +1,186 @@
+"""The image trunk: Hiera, a vision transformer in four stages that attends in windows (Ryali et al. 2023).
+
+Maps are channels last here, (batch, height, width, channels), because every operation but pooling works on channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from sam2_hf.modeling.configuration import WINDOW_EMBEDDING_SIZE, Sam2HieraDetConfig, as_pair
+from sam2_hf.modeling.layers import MLP, DropPath, attend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLayout:
+    """Where a block stands: its widths, heads, window (0: the whole map), and whether it opens a stage by pooling."""
+
+    in_channels: int
+    out_channels: int
+    num_heads: int
+    window: int
+    pools: bool
+    drop_path: float
+
+
+def block_layouts(config: Sam2HieraDetConfig) -> list[BlockLayout]:
+    """One entry per block of the trunk. A pooling block works in the windows of the stage it comes from."""
+    total = sum(config.blocks_per_stage)
+    layouts: list[BlockLayout] = []
+    for stage, num_blocks in enumerate(config.blocks_per_stage):
+        for block in range(num_blocks):
+            pools = stage > 0 and block == 0
+            index = len(layouts)
+            window = config.window_size_per_stage[stage - 1 if pools else stage]
+            layouts.append(
+                BlockLayout(
+                    in_channels=config.embed_dim_per_stage[stage - 1 if pools else stage],
+                    out_channels=config.embed_dim_per_stage[stage],
+                    num_heads=config.num_attention_heads_per_stage[stage],
+                    window=0 if index in config.global_attention_blocks else window,
+                    pools=pools,
+                    drop_path=config.drop_path_rate * index / max(total - 1, 1),
+                )
+            )
+    return layouts
+
+
+def stage_ends(config: Sam2HieraDetConfig) -> list[int]:
+    """Index of the last block of every stage."""
+    return [sum(config.blocks_per_stage[: stage + 1]) - 1 for stage in range(len(config.blocks_per_stage))]
+
+
+def pool_2x2(feature_map: Tensor) -> Tensor:
+    """Maximum over 2 x 2 cells of a channels-last map: (n, height, width, c) to (n, height / 2, width / 2, c)."""
+    return F.max_pool2d(feature_map.permute(0, 3, 1, 2), kernel_size=2, stride=2).permute(0, 2, 3, 1)
+
+
+def cut_windows(feature_map: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
+    """Pads with zeros at the bottom and right and cuts into windows.
+
+    Returns:
+        (batch * windows, window, window, channels), picture by picture and row by row; the padded (height, width).
+    """
+    _, height, width, _ = feature_map.shape
+    pad_bottom, pad_right = -height % window, -width % window
+    padded = F.pad(feature_map, (0, 0, 0, pad_right, 0, pad_bottom)) if pad_bottom or pad_right else feature_map
+    cells = padded.unflatten(2, (-1, window)).unflatten(1, (-1, window))  # (b, rows, window, columns, window, c)
+    return cells.transpose(2, 3).flatten(0, 2), (padded.shape[1], padded.shape[2])
+
+
+def join_windows(windows: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Undoes `cut_windows`: back to (batch, height, width, channels), without the padding."""
+    window = windows.shape[1]
+    rows, columns = padded[0] // window, padded[1] // window
+    cells = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3)
+    return cells.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]]
+
+
+class Sam2PatchEmbedding(nn.Module):
+    """Overlapping patches at stride 4: (batch, 3, height, width) to (batch, height / 4, width / 4, channels)."""
+
+    def __init__(self, config: Sam2HieraDetConfig):
+        super().__init__()
+        self.projection = nn.Conv2d(
+            config.num_channels,
+            config.hidden_size,
+            kernel_size=as_pair(config.patch_kernel_size),
+            stride=as_pair(config.patch_stride),
+            padding=as_pair(config.patch_padding),
+        )
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.projection(pixel_values).permute(0, 2, 3, 1)
+
+
+class Sam2HieraAttention(nn.Module):
+    """Attention over one window (or the whole map), with pooled queries where a stage begins."""
+
+    def __init__(self, config: Sam2HieraDetConfig, layout: BlockLayout):
+        super().__init__()
+        self.config = config
+        self.num_heads = layout.num_heads
+        self.pools = layout.pools
+        self.qkv = nn.Linear(layout.in_channels, 3 * layout.out_channels)
+        self.proj = nn.Linear(layout.out_channels, layout.out_channels)
+
+    def forward(self, windows: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
+        """(n, height, width, in_channels) to (n, height', width', out_channels) and the attention weights."""
+        query, key, value = self.qkv(windows).chunk(3, dim=-1)
+        if self.pools:
+            query = pool_2x2(query)
+        height, width = query.shape[1:3]
+        query, key, value = (
+            part.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query, key, value)
+        )
+        attended, weights = attend(self, self.config, query, key, value, **kwargs)
+        return self.proj(attended.unflatten(1, (height, width))), weights
+
+
+class Sam2HieraBlock(GradientCheckpointingLayer):
+    """Pre-norm transformer block; in a pooling block the shortcut is projected and pooled too."""
+
+    def __init__(self, config: Sam2HieraDetConfig, layout: BlockLayout):
+        super().__init__()
+        self.window = layout.window
+        self.pools = layout.pools
+        self.layer_norm1 = nn.LayerNorm(layout.in_channels, eps=config.layer_norm_eps)
+        self.attn = Sam2HieraAttention(config, layout)
+        self.drop_path = DropPath(layout.drop_path)
+        self.layer_norm2 = nn.LayerNorm(layout.out_channels, eps=config.layer_norm_eps)
+        hidden_channels = int(layout.out_channels * config.mlp_ratio)
+        self.mlp = MLP(layout.out_channels, hidden_channels, layout.out_channels, 2, config.hidden_act)
+        if layout.in_channels != layout.out_channels:
+            self.proj = nn.Linear(layout.in_channels, layout.out_channels)
+
+    def forward(self, hidden_states: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
+        normed = self.layer_norm1(hidden_states)
+        shortcut = pool_2x2(self.proj(normed)) if self.pools else hidden_states
+        attended, weights = self._attend_in_windows(normed, size=tuple(shortcut.shape[1:3]), **kwargs)
+        hidden_states = shortcut + self.drop_path(attended)
+        return hidden_states + self.drop_path(self.mlp(self.layer_norm2(hidden_states))), weights
+
+    def _attend_in_windows(self, normed: Tensor, size: tuple[int, int], **kwargs) -> tuple[Tensor, Tensor | None]:
+        if self.window == 0:
+            return self.attn(normed, **kwargs)
+        windows, padded = cut_windows(normed, self.window)
+        attended, weights = self.attn(windows, **kwargs)
+        if self.pools:
+            padded = (padded[0] // 2, padded[1] // 2)
+        return join_windows(attended, padded, size), weights
+
+
+class Sam2HieraTrunk(nn.Module):
+    """Pixels to the maps of four stages, strides 4, 8, 16 and 32."""
+
+    def __init__(self, config: Sam2HieraDetConfig):
+        super().__init__()
+        self.config = config
+        self.patch_embed = Sam2PatchEmbedding(config)
+        background = as_pair(config.window_positional_embedding_background_size)
+        window = (WINDOW_EMBEDDING_SIZE, WINDOW_EMBEDDING_SIZE)
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.hidden_size, *background))
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, config.hidden_size, *window))
+        self.blocks = nn.ModuleList(Sam2HieraBlock(config, layout) for layout in block_layouts(config))
+        self.stage_ends = stage_ends(config)
+
+    def position_embedding(self, height: int, width: int) -> Tensor:
+        """The embedding of a grid: a resized background plus a repeated window, (1, height, width, channels)."""
+        background = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic", align_corners=False)
+        window = self.pos_embed_window.float()
+        repeats = (1, 1, height // window.shape[2], width // window.shape[3])
+        return (background + window.tile(repeats)).to(self.pos_embed.dtype).permute(0, 2, 3, 1)
+
+    def forward(self, pixel_values: Tensor, **kwargs) -> tuple[Tensor, ...]:
+        """(batch, 3, height, width) to four maps (batch, height, width, channels), finest first."""
+        hidden_states = self.patch_embed(pixel_values)
+        hidden_states = hidden_states + self.position_embedding(*hidden_states.shape[1:3])
+        levels = []
+        for index, block in enumerate(self.blocks):
+            hidden_states, _ = block(hidden_states, **kwargs)
+            if index in self.stage_ends:
+                levels.append(hidden_states)
+        return tuple(levels)

@@ -1,0 +1,109 @@
+"""Small layers that several parts share, the attention call among them."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of a map (batch, channels, height, width)."""
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        channels_last = feature_map.permute(0, 2, 3, 1)
+        return super().forward(channels_last).permute(0, 3, 1, 2)
+
+
+class MLP(nn.Module):
+    """`num_layers` linear layers with an activation between them and none after the last."""
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, out_channels: int, num_layers: int, activation: str = "relu"
+    ):
+        super().__init__()
+        self.activation = ACT2FN[activation]
+        self.proj_in = nn.Linear(in_channels, hidden_channels)
+        self.layers = nn.ModuleList(nn.Linear(hidden_channels, hidden_channels) for _ in range(num_layers - 2))
+        self.proj_out = nn.Linear(hidden_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(self.proj_in(x))
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return self.proj_out(x)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops the whole branch of a sample with probability `rate`, in training only."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        kept = torch.empty(branch.shape[0], *[1] * (branch.dim() - 1), device=branch.device).bernoulli_(keep)
+        return branch * (kept / keep).to(branch.dtype)
+
+
+def eager_attention_forward(module, query, key, value, attention_mask=None, scaling=1.0, dropout=0.0, **kwargs):
+    """Attention in plain operations, the one implementation that returns its weights."""
+    scores = query @ key.transpose(-2, -1) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def attend(
+    module: nn.Module,
+    config: PreTrainedConfig,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention without a mask through the library's interface (eager, sdpa, flash, ...).
+
+    Args:
+        module: the calling module; its training mode switches dropout on.
+        config: names the implementation, read at every call so that `set_attn_implementation` takes effect.
+        query, key, value: (rows, heads, tokens, head_channels).
+        dropout: rate on the attention weights, in training only.
+
+    Returns:
+        (rows, tokens, heads * head_channels), and the weights (rows, heads, queries, keys) or None.
+    """
+    attention = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward)
+    dropout = dropout if module.training else 0.0
+    scaling = query.shape[-1] ** -0.5
+    output, weights = attention(
+        module, query, key, value, None, scaling=scaling, dropout=dropout, is_causal=False, **kwargs
+    )
+    return output.flatten(2), weights
+
+
+def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
+    """(rows, tokens, channels) to (rows, heads, tokens, head_channels)."""
+    return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def share(values: Tensor, rows: int) -> Tensor:
+    """Repeats each entry of the first axis for its objects: (batch, ...) to (rows, ...); a view for one picture."""
+    if values.shape[0] == rows:
+        return values
+    return values.unsqueeze(1).expand(-1, rows // values.shape[0], *values.shape[1:]).flatten(0, 1)
+
+
+def add_shared(per_object: Tensor, per_image: Tensor) -> Tensor:
+    """(rows, ...) + (batch, ...) without repeating the right side in memory."""
+    batch = per_image.shape[0]
+    if batch in (1, per_object.shape[0]):
+        return per_object + per_image
+    return (per_object.unflatten(0, (batch, -1)) + per_image.unsqueeze(1)).flatten(0, 1)

@@ -1,0 +1,132 @@
+"""Masks, their quality, and whether the object is there at all."""
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from sam2_hf.modeling.configuration import Sam2MaskDecoderConfig
+from sam2_hf.modeling.layers import MLP, LayerNorm2d, add_shared
+from sam2_hf.modeling.outputs import ImageFeatures, MaskPrediction, PromptEmbeddings
+from sam2_hf.modeling.two_way_transformer import Sam2TwoWayTransformer
+
+HEAD_ACTIVATION = "relu"
+HYPERNETWORK_DEPTH = 3
+OBJECT_SCORE_DEPTH = 3
+NUM_OWN_TOKENS = 2  # object score and IoU, before the mask tokens
+
+
+class Sam2MaskDecoder(nn.Module):
+    """Draws one mask per mask token: the single one, then the candidates for ambiguous prompts."""
+
+    def __init__(self, config: Sam2MaskDecoderConfig):
+        super().__init__()
+        self.config = config
+        channels = config.hidden_size
+        self.num_mask_tokens = config.num_multimask_outputs + 1
+        self.iou_token = nn.Embedding(1, channels)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, channels)
+        self.obj_score_token = nn.Embedding(1, channels)
+        self.transformer = Sam2TwoWayTransformer(config)
+
+        self.conv_s0 = nn.Conv2d(channels, channels // 8, kernel_size=1)
+        self.conv_s1 = nn.Conv2d(channels, channels // 4, kernel_size=1)
+        self.upscale_conv1 = nn.ConvTranspose2d(channels, channels // 4, kernel_size=2, stride=2)
+        self.upscale_layer_norm = LayerNorm2d(channels // 4, eps=config.layer_norm_eps)
+        self.upscale_conv2 = nn.ConvTranspose2d(channels // 4, channels // 8, kernel_size=2, stride=2)
+        self.activation = ACT2FN[config.hidden_act]
+
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(channels, channels, channels // 8, HYPERNETWORK_DEPTH, HEAD_ACTIVATION)
+            for _ in range(self.num_mask_tokens)
+        )
+        self.iou_prediction_head = MLP(
+            channels, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth, HEAD_ACTIVATION
+        )
+        self.pred_obj_score_head = MLP(channels, channels, 1, OBJECT_SCORE_DEPTH, HEAD_ACTIVATION)
+
+    def project_high_res(self, stride_4: Tensor, stride_8: Tensor) -> tuple[Tensor, Tensor]:
+        """The two finer pyramid levels in the decoder's widths, done once per picture."""
+        return self.conv_s0(stride_4), self.conv_s1(stride_8)
+
+    def forward(
+        self, features: ImageFeatures, prompts: PromptEmbeddings, multimask_output: bool, **kwargs
+    ) -> MaskPrediction:
+        """Decodes `rows` objects of `batch` pictures; see `Sam2Model.decode_masks`."""
+        everything = self.draw(features, prompts, **kwargs)
+        if multimask_output:
+            return _take(everything, slice(1, None))
+        if self.config.dynamic_multimask_via_stability and not self.training:
+            return self._stable_single_mask(everything)
+        return _take(everything, slice(0, 1))
+
+    def draw(self, features: ImageFeatures, prompts: PromptEmbeddings, **kwargs) -> MaskPrediction:
+        """All masks of all mask tokens: the single one first, then the candidates."""
+        tokens = self._tokens(prompts.sparse)
+        image = _add_dense(features.image_embedding, prompts.dense)
+        height, width = image.shape[-2:]
+        position = features.dense_position.flatten(2).transpose(1, 2).to(image.dtype)
+        tokens, image_tokens = self.transformer(tokens, image.flatten(2).transpose(1, 2), position, **kwargs)
+        image = image_tokens.transpose(1, 2).unflatten(2, (height, width))
+
+        mask_tokens = tokens[:, NUM_OWN_TOKENS : NUM_OWN_TOKENS + self.num_mask_tokens]
+        return MaskPrediction(
+            mask_logits=self._draw_masks(self._upscale(image, features), mask_tokens),
+            iou_scores=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
+            object_score_logits=self.pred_obj_score_head(tokens[:, 0]),
+            mask_tokens=mask_tokens,
+        )
+
+    def _tokens(self, sparse: Tensor) -> Tensor:
+        """Object score, IoU, masks, prompts: (rows, 6 + prompts, channels)."""
+        own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        return torch.cat((own.expand(sparse.shape[0], -1, -1), sparse), dim=1)
+
+    def _upscale(self, image: Tensor, features: ImageFeatures) -> Tensor:
+        """(rows, channels, height, width) to (rows, channels / 8, 4 height, 4 width)."""
+        x = add_shared(self.upscale_conv1(image), features.high_res_1)
+        x = self.activation(self.upscale_layer_norm(x))
+        x = add_shared(self.upscale_conv2(x), features.high_res_0)
+        return self.activation(x)
+
+    def _draw_masks(self, upscaled: Tensor, mask_tokens: Tensor) -> Tensor:
+        """Each token's weights times the map: (rows, masks, height, width)."""
+        per_token = zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1), strict=True)
+        weights = torch.stack([mlp(token) for mlp, token in per_token], dim=1)
+        return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+
+    def _stable_single_mask(self, everything: MaskPrediction) -> MaskPrediction:
+        """The single mask, or the best candidate where it is unstable. The token stays the single one's."""
+        masks, scores = everything.mask_logits, everything.iou_scores
+        best = scores[:, 1:].argmax(dim=1) + 1
+        row = torch.arange(masks.shape[0], device=masks.device)
+        stability = stability_of(masks[:, 0], self.config.dynamic_multimask_stability_delta)
+        stable = stability >= self.config.dynamic_multimask_stability_thresh
+        return MaskPrediction(
+            mask_logits=torch.where(stable[:, None, None], masks[:, 0], masks[row, best]).unsqueeze(1),
+            iou_scores=torch.where(stable, scores[:, 0], scores[row, best]).unsqueeze(1),
+            object_score_logits=everything.object_score_logits,
+            mask_tokens=everything.mask_tokens[:, :1],
+        )
+
+
+def stability_of(mask_logits: Tensor, delta: float) -> Tensor:
+    """Area above `delta` over area above `-delta`, 1 where the latter is empty: (rows, height, width) to (rows,)."""
+    inner = (mask_logits > delta).flatten(1).sum(dim=1)
+    outer = (mask_logits > -delta).flatten(1).sum(dim=1)
+    return torch.where(outer > 0, inner / outer.clamp(min=1), 1.0)
+
+
+def _add_dense(image_embedding: Tensor, dense: Tensor) -> Tensor:
+    """Image map of (batch or rows, ...) plus dense prompt of (1 or rows, ...), kept shared where both allow it."""
+    if dense.shape[0] < image_embedding.shape[0]:
+        return image_embedding + dense
+    return add_shared(dense, image_embedding)
+
+
+def _take(everything: MaskPrediction, masks: slice) -> MaskPrediction:
+    return MaskPrediction(
+        mask_logits=everything.mask_logits[:, masks],
+        iou_scores=everything.iou_scores[:, masks],
+        object_score_logits=everything.object_score_logits,
+        mask_tokens=everything.mask_tokens[:, masks],
+    )

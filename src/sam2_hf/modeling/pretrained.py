@@ -1,0 +1,104 @@
+# Copyright 2026 The sam2_hf authors. Licensed under the Apache License, Version 2.0.
+"""What loading, saving and initialisation need to know of SAM 2, and the image encoder as a model of its own."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from sam2_hf.modeling.configuration import Sam2Config, Sam2VisionConfig
+from sam2_hf.modeling.hiera import Sam2HieraAttention, Sam2HieraBlock, Sam2HieraTrunk
+from sam2_hf.modeling.memory_encoder import Sam2MemoryFuserBlock
+from sam2_hf.modeling.neck import Sam2Neck
+from sam2_hf.modeling.outputs import Sam2VisionEncoderOutput
+from sam2_hf.modeling.position_embedding import AxialRotaryTable, FourierEmbedding, SineTable
+
+
+class Sam2PreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation for everything in SAM 2."""
+
+    config: Sam2Config
+    base_model_prefix = "sam2"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Sam2HieraBlock", "Sam2TwoWayBlock", "Sam2MemoryAttentionLayer"]  # noqa: RUF012
+    _keep_in_fp32_modules_strict = {"positional_embedding"}  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """The layers' own defaults of PyTorch, and what SAM 2 does for its embeddings."""
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            bound = 1 / math.sqrt(nn.init._calculate_fan_in_and_fan_out(module.weight)[0])
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif isinstance(module, Sam2HieraTrunk):
+            init.zeros_(module.pos_embed)
+            init.zeros_(module.pos_embed_window)
+        elif isinstance(module, Sam2MemoryFuserBlock):
+            init.constant_(module.scale, module.initial_scale)
+        elif isinstance(module, FourierEmbedding):
+            init.normal_(module.positional_embedding, std=module.scale)
+        elif isinstance(module, (SineTable, AxialRotaryTable)):
+            init.copy_(module.table, module.compute())
+        elif isinstance(module, PreTrainedModel):
+            for parameter in module.parameters(recurse=False):
+                init.trunc_normal_(parameter, std=self.config.initializer_range)
+
+
+class Sam2VisionModel(Sam2PreTrainedModel):
+    """The image encoder alone: trunk and feature pyramid."""
+
+    config: Sam2VisionConfig
+    _can_record_outputs = {  # noqa: RUF012
+        "hidden_states": Sam2HieraBlock,
+        "attentions": OutputRecorder(Sam2HieraAttention, index=1),
+    }
+
+    def __init__(self, config: Sam2VisionConfig):
+        super().__init__(config)
+        inherit_attention(config, config.backbone_config)
+        self.backbone = Sam2HieraTrunk(config.backbone_config)
+        self.neck = Sam2Neck(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.patch_embed
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> Sam2VisionEncoderOutput:
+        """Encodes (batch, 3, image_size, image_size), normalised as the processor does.
+
+        Raises:
+            ValueError: pixel values of another size than the configuration's.
+        """
+        size = tuple(self.config.backbone_config.image_size)
+        if pixel_values.dim() != 4 or tuple(pixel_values.shape[-2:]) != size:
+            raise ValueError(
+                f"`pixel_values` must be (batch, {self.config.backbone_config.num_channels}, {size[0]}, {size[1]}), "
+                f"got {tuple(pixel_values.shape)}; resize with the processor, or load the model "
+                "with another `image_size`"
+            )
+        levels = self.backbone(pixel_values.to(self.dtype), **kwargs)
+        return Sam2VisionEncoderOutput(last_hidden_state=levels[-1], fpn_hidden_states=self.neck(levels))
+
+
+def inherit_attention(config: PreTrainedConfig, part: PreTrainedConfig) -> None:
+    """Parts that are no models of their own use the attention of the model around them, unless one was named."""
+    if part._attn_implementation is None:
+        part._attn_implementation = config._attn_implementation

@@ -1,0 +1,1 @@
+"""The user's pixels to the model's pixels and back. Knows no weights."""

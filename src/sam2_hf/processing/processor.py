@@ -1,0 +1,216 @@
+"""`Sam2Processor`: pictures and prompts in the user's pixels to the model's inputs, and masks back."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature
+from transformers.image_utils import SizeDict
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+
+from sam2_hf.errors import CheckpointMismatchError, PromptError
+from sam2_hf.modeling.configuration import Sam2Config
+from sam2_hf.processing.image import Sam2ImageProcessor, Sam2ImageProcessorKwargs
+from sam2_hf.processing.masks import post_process_masks
+from sam2_hf.processing.prompts import PAD, check_inside, mask_logits_of, prompt_tensors, read_prompts
+
+
+class Sam2ProcessorKwargs(ProcessingKwargs, total=False):
+    """Keyword arguments for the parts of `Sam2Processor`."""
+
+    images_kwargs: Sam2ImageProcessorKwargs
+
+
+class Sam2Processor(ProcessorMixin):
+    """Prepares pictures with points, boxes and masks for `Sam2Model`.
+
+    ```python
+    inputs = processor(images=image, input_points=[[[[500, 375]]]], input_labels=[[[1]]], return_tensors="pt")
+    masks = processor.post_process_masks(model(**inputs).pred_masks, inputs["original_sizes"])
+    ```
+
+    Args:
+        image_processor: the image half.
+        target_size: side of the model's input in pixels; only for reading published files, the image processor rules.
+        point_pad_value: the published files' name for the padding label, always -10.
+    """
+
+    valid_processor_kwargs = Sam2ProcessorKwargs
+
+    def __init__(
+        self, image_processor: Sam2ImageProcessor, target_size: int | None = None, point_pad_value: int = PAD, **kwargs
+    ):
+        super().__init__(image_processor, **kwargs)
+        if point_pad_value != PAD:
+            raise ValueError(f"`point_pad_value` is {point_pad_value}, but the model takes only {PAD} for padding")
+        self.target_size = target_size if target_size is not None else image_processor.size["height"]
+        self.point_pad_value = point_pad_value
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """Loads a processor from a folder or a Hub repository, whatever SAM 2 class wrote it.
+
+        Raises:
+            CheckpointMismatchError: the picture size in the processor's file contradicts the model's configuration.
+        """
+        loading = {key: kwargs[key] for key in _LOADING_KWARGS if key in kwargs}
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if "size" not in kwargs:
+            _check_size(processor, pretrained_model_name_or_path, loading)
+        return processor
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs):
+        """Our own image processor, without the registry: its name is taken there by a class that needs torchvision."""
+        return [Sam2ImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
+
+    def __call__(
+        self,
+        images=None,
+        segmentation_maps=None,
+        input_points=None,
+        input_labels=None,
+        input_boxes=None,
+        input_masks=None,
+        masks=None,
+        original_sizes=None,
+        normalized: bool = False,
+        **kwargs: Unpack[Sam2ProcessorKwargs],
+    ) -> BatchFeature:
+        """Preprocesses pictures, prompts, or both.
+
+        Args:
+            images: path, URL, PIL image, array, tensor, or a list of these; sizes may differ.
+            segmentation_maps: per picture an id map or instance masks; they become `labels`.
+            input_points: [image][object][point][x, y] in pixels of the original picture. For one picture the outer
+                levels may be left out. Objects may have different numbers of points, an empty list for none.
+            input_labels: [image][object][point], 1 inside and 0 outside; all inside if not given.
+            input_boxes: [image][object][x0, y0, x1, y1]; an empty list for an object without a box.
+            input_masks: low-resolution logits of an earlier `pred_masks`, (batch, objects, height, width).
+            masks: binary masks of any size, [image](objects, height, width); they become `input_masks`.
+            original_sizes: (height, width) per picture, needed for prompts without pictures.
+            normalized: points and boxes are fractions of width and height.
+            kwargs: for the image processor, also as `images_kwargs={...}`; `return_tensors="pt" | "np"`.
+
+        Returns:
+            `pixel_values`, `original_sizes` and, as given, `labels`, `input_points`, `input_labels`, `input_boxes`,
+            `input_masks`, ready for `model(**inputs)`.
+
+        Raises:
+            PromptError: prompts that cannot be meant.
+            SourceError: a picture that cannot be read without guessing.
+        """
+        images_kwargs = self._merge_kwargs(Sam2ProcessorKwargs, **kwargs)["images_kwargs"]
+        return_tensors = images_kwargs.pop("return_tensors", None)
+        if images is None:
+            if original_sizes is None:
+                raise ValueError("pass `images`, or `original_sizes` for prompts without pictures")
+            sizes = np.atleast_2d(np.asarray([[int(side) for side in size] for size in original_sizes]))
+            features = BatchFeature({"original_sizes": torch.from_numpy(sizes)})
+        else:
+            features = self.image_processor(images, segmentation_maps, return_tensors="pt", **images_kwargs)
+        target = self._target_size(images_kwargs)
+        prompts = self._prompts(
+            features["original_sizes"].tolist(), target, input_points, input_labels, input_boxes, normalized
+        )
+        mask_logits = self._mask_logits(input_masks, masks, len(features["original_sizes"]), target)
+        _check_prompted(prompts, mask_logits)
+        named = zip(("input_points", "input_labels", "input_boxes"), prompts, strict=True)
+        features.update({name: tensor for name, tensor in named if tensor is not None})
+        if mask_logits is not None:
+            features["input_masks"] = mask_logits
+        return _as_type(features, return_tensors)
+
+    def post_process_masks(
+        self, masks, original_sizes, mask_threshold: float = 0.0, binarize: bool = True, **kwargs
+    ) -> list[Tensor]:
+        """`pred_masks` to masks at each picture's own size; see `sam2_hf.processing.masks.post_process_masks`."""
+        return post_process_masks(masks, original_sizes, mask_threshold, binarize, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        prompts = ["input_points", "input_labels", "input_boxes", "input_masks"]
+        return [*self.image_processor.model_input_names, "original_sizes", *prompts]
+
+    def _target_size(self, images_kwargs: dict) -> SizeDict:
+        """The size that this call resizes to: an override moves the prompts as well."""
+        size = images_kwargs.get("size")
+        return (
+            self.image_processor.size if size is None else self.image_processor._standardize_kwargs(size=size)["size"]
+        )
+
+    @staticmethod
+    def _prompts(sizes: list, target: SizeDict, points, labels, boxes, normalized: bool):
+        images = read_prompts(len(sizes), points, labels, boxes)
+        for objects, size in zip(images, sizes, strict=True):
+            check_inside(objects, tuple(size), normalized)
+        frames = [(1, 1) if normalized else size for size in sizes]
+        scales = [(target.width / width, target.height / height) for height, width in frames]
+        return prompt_tensors(images, scales)
+
+    @staticmethod
+    def _mask_logits(input_masks, masks, num_images: int, target: SizeDict) -> Tensor | None:
+        """(batch, objects, height, width) logits at stride 4."""
+        if input_masks is not None and masks is not None:
+            raise PromptError("pass `input_masks` (logits) or `masks` (binary), not both")
+        if masks is not None:
+            per_image = list(masks) if num_images > 1 else [masks[0] if _is_nested(masks) else masks]
+            if len(per_image) != num_images:
+                raise PromptError(f"`masks` has entries for {len(per_image)} pictures, but there are {num_images}")
+            logits = [mask_logits_of(entry, (target.height // 4, target.width // 4)) for entry in per_image]
+            if len({len(entry) for entry in logits}) != 1:
+                raise PromptError(
+                    "`masks` must have equally many objects in every picture; call the pictures one by one"
+                )
+            return torch.stack(logits)
+        if input_masks is None:
+            return None
+        logits = torch.as_tensor(input_masks if isinstance(input_masks, Tensor) else np.array(input_masks)).float()
+        logits = logits.reshape((1,) * max(0, 4 - logits.dim()) + tuple(logits.shape))
+        if not bool(torch.isfinite(logits).all()):
+            raise PromptError("`input_masks` has NaN or infinite logits")
+        return logits
+
+
+_LOADING_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+def _check_size(processor: Sam2Processor, path, loading: dict) -> None:
+    try:
+        config, _ = Sam2Config.get_config_dict(path, **loading)
+    except OSError:  # a folder with nothing but a processor
+        return
+    expected = config.get("image_size") or config.get("prompt_encoder_config", {}).get("image_size")
+    found = processor.image_processor.size["height"]
+    if expected is not None and expected != found:
+        raise CheckpointMismatchError(
+            f"{path}: the processor resizes to {found}, but config.json says image_size {expected}; "
+            f"repair one of the files, or pass size={expected} to from_pretrained"
+        )
+
+
+def _check_prompted(prompts, mask_logits: Tensor | None) -> None:
+    points, labels, boxes = prompts
+    if mask_logits is not None or (points is None and boxes is None):
+        return
+    has_points = torch.zeros(()) if labels is None else (labels != PAD).any(dim=-1)
+    has_box = torch.zeros(()) if boxes is None else (boxes != PAD).any(dim=-1)
+    empty = ~(has_points.bool() | has_box.bool())
+    leading = empty[:, 0]
+    if bool(leading.any()):
+        raise PromptError(f"object 0 of picture {int(leading.int().argmax())} has neither a point nor a box")
+
+
+def _is_nested(masks) -> bool:
+    """Whether the masks of a single picture come with the level of pictures around them."""
+    if isinstance(masks, (list, tuple)):
+        return len(masks) == 1 and np.ndim(masks[0]) == 3
+    return masks.ndim == 4
+
+
+def _as_type(features: BatchFeature, return_tensors) -> BatchFeature:
+    kind = str(getattr(return_tensors, "value", return_tensors))
+    if kind == "np":
+        return BatchFeature({name: value.cpu().numpy() for name, value in features.items()})
+    if kind not in ("pt", "None"):
+        raise ValueError(f"`return_tensors` must be 'pt', 'np' or None, got {return_tensors!r}")
+    return features

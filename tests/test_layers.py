@@ -1,0 +1,117 @@
+"""Data walks one way: no module imports from a layer above its own, and each room imports only what it may."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "sam2_hf"
+
+LAYERS = {
+    "errors": 0,
+    "shapes": 0,
+    "assets": 0,
+    "modeling": 1,
+    "processing": 1,
+    "tracking": 2,
+    "pipelines": 3,
+    "training": 3,
+    "annotation": 4,
+    "evaluation": 4,
+    "conversion": 5,
+    "cli": 5,
+    "_space": 5,
+}
+# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration and that the command
+# line calls the conversion.
+ALLOWED_NEIGHBOURS = {
+    ("processing", "sam2_hf.modeling.configuration"),
+    ("cli", "sam2_hf.conversion"),
+}
+THIRD_PARTY = {
+    "errors": set(),
+    "shapes": set(),
+    "assets": set(),
+    "modeling": {"torch", "transformers", "huggingface_hub"},
+    "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av"},
+    "tracking": {"torch"},
+    "pipelines": {"torch", "transformers", "numpy", "PIL", "pycocotools"},
+    "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
+    "cli": {"typer"},
+}
+
+
+def rooms() -> dict[str, list[Path]]:
+    found = {path.name: sorted(path.rglob("*.py")) for path in PACKAGE.iterdir() if path.is_dir()}
+    found |= {path.stem: [path] for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+    found["conversion"] = sorted((ROOT / "conversion").glob("*.py"))
+    found.pop("__pycache__", None)
+    return found
+
+
+def imports(path: Path, top_level_only: bool = False) -> list[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def test_every_room_has_a_layer():
+    assert set(rooms()) <= set(LAYERS)
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_no_import_points_up(room):
+    for path in rooms()[room]:
+        for name in imports(path):
+            if not name.startswith("sam2_hf."):
+                continue
+            target = name.split(".")[1]
+            if target == room or target not in LAYERS:
+                continue
+            neighbour = any(name.startswith(allowed) for owner, allowed in ALLOWED_NEIGHBOURS if owner == room)
+            assert LAYERS[target] < LAYERS[room] or neighbour, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_room_imports_only_its_libraries(room):
+    for path in rooms()[room]:
+        for name in imports(path, top_level_only=room == "cli"):
+            library = name.split(".")[0]
+            is_own = library in ("sam2_hf", "__future__") or library in sys.stdlib_module_names
+            assert is_own or library in THIRD_PARTY[room], f"{path.relative_to(ROOT)} imports {library}"
+
+
+def test_import_of_the_package_loads_nothing_heavy():
+    code = "import sys, sam2_hf; print([m for m in ('torch', 'transformers', 'numpy', 'PIL') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_public_names_are_sorted_and_load():
+    import sam2_hf
+
+    assert sorted(sam2_hf.__all__) == sam2_hf.__all__
+    for name in sam2_hf.__all__:
+        assert getattr(sam2_hf, name).__name__ == name
+
+
+def test_whole_package_imports_without_forbidden_libraries():
+    """torchvision, OpenCV, matplotlib, pandas and gradio may be missing."""
+    code = (
+        "import sys, importlib, pkgutil\n"
+        "for name in ('torchvision', 'cv2', 'matplotlib', 'pandas', 'gradio'): sys.modules[name] = None\n"
+        "import sam2_hf\n"
+        "for module in pkgutil.walk_packages(sam2_hf.__path__, 'sam2_hf.'): importlib.import_module(module.name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
