@@ -11,15 +11,17 @@ _HOME = {
     "Sam2ImageProcessor": "sam2_hf.processing.image",
     "Sam2Model": "sam2_hf.modeling.model",
     "Sam2Processor": "sam2_hf.processing.processor",
+    "register_auto_classes": "sam2_hf.pipelines.registry",
 }
 
 if TYPE_CHECKING:
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
+    from sam2_hf.pipelines.registry import register_auto_classes
     from sam2_hf.processing.image import Sam2ImageProcessor
     from sam2_hf.processing.processor import Sam2Processor
 
-__all__ = ["Sam2Config", "Sam2ImageProcessor", "Sam2Model", "Sam2Processor"]
+__all__ = ["Sam2Config", "Sam2ImageProcessor", "Sam2Model", "Sam2Processor", "register_auto_classes"]
 
 
 def __getattr__(name: str):

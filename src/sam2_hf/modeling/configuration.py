@@ -524,7 +524,10 @@ class Sam2Config(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        return super().from_dict(_normalise_model_type(config_dict), **kwargs)
+        """As in any configuration; overrides of our own fields are settled and validated with the rest."""
+        own = {key for key in cls.__annotations__ if key in kwargs and not isinstance(kwargs[key], dict)}
+        overrides = {key: kwargs.pop(key) for key in own}
+        return super().from_dict({**_normalise_model_type(config_dict), **overrides}, **kwargs)
 
     @classmethod
     def tiny(cls, version: Literal["2.0", "2.1"] = "2.1", **overrides) -> "Sam2Config":

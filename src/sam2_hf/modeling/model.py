@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from sam2_hf.errors import MissingWeightsError
@@ -42,7 +42,7 @@ from sam2_hf.modeling.two_way_transformer import Sam2TwoWayAttention
 
 NO_OBJECT_LOGIT = -1024.0  # every pixel of a mask that is known to be absent
 OBJECT_POINTER_DEPTH = 3
-FOURIER_COPIES = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
+FOURIER_COPY = "prompt_encoder.shared_embedding.positional_embedding"  # of shared_image_embedding.positional_embedding
 MEMORY_PREFIXES = (
     *("memory_attention", "memory_encoder", "memory_temporal_positional_encoding", "mask_downsample"),
     *("no_memory_positional_encoding", "no_object_pointer", "object_pointer_proj"),
@@ -59,6 +59,7 @@ class Sam2Model(Sam2PreTrainedModel):
     ```
     """
 
+    _keep_in_fp32_modules_strict = {"positional_embedding"}  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = {rf"^{prefix}" for prefix in MEMORY_PREFIXES}  # noqa: RUF012
     _can_record_outputs = {  # noqa: RUF012
         "mask_decoder_attentions": OutputRecorder(Sam2TwoWayAttention, index=1)
@@ -75,7 +76,6 @@ class Sam2Model(Sam2PreTrainedModel):
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, width))
         if not config.image_only:
             self._add_memory(config)
-        self.register_state_dict_post_hook(_separate_fourier_copies)
         self.post_init()
 
     def _add_memory(self, config: Sam2Config) -> None:
@@ -93,6 +93,13 @@ class Sam2Model(Sam2PreTrainedModel):
             self.temporal_positional_encoding_projection_layer = nn.Linear(width, memory_width)
         self.current_position = SineTable(width, grid, grid)
         self.memory_position = SineTable(memory_width, grid, grid)
+
+    def save_pretrained(self, save_directory, *, state_dict: dict[str, Tensor] | None = None, **kwargs) -> None:
+        """Saves as any model. The Fourier matrix, one in memory, is written under both published names."""
+        state_dict = dict(self.state_dict() if state_dict is None else state_dict)
+        if FOURIER_COPY in state_dict:
+            state_dict[FOURIER_COPY] = state_dict[FOURIER_COPY].clone()
+        super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.get_input_embeddings()
@@ -248,6 +255,7 @@ class Sam2Model(Sam2PreTrainedModel):
         features = self.recall(self.encode_image(pixel_values, **kwargs))
         return [features.high_res_0, features.high_res_1, features.image_embedding]
 
+    @can_return_tuple
     def get_image_features(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> Sam2VisionEncoderOutput:
         """Output of the image encoder with maps as token matrices, as the library's own model gives it.
 
@@ -377,13 +385,6 @@ def _in_order(rows: int, parts: list[tuple[Tensor, MaskPrediction]]) -> MaskPred
         object_score_logits=gather("object_score_logits", NO_OBJECT_LOGIT),
         mask_tokens=gather("mask_tokens", 0.0),
     )
-
-
-def _separate_fourier_copies(module, state_dict, prefix, local_metadata) -> None:
-    """The matrix exists once in memory and twice in a file, where the copies must not share storage."""
-    copy = prefix + FOURIER_COPIES[1]
-    if copy in state_dict:
-        state_dict[copy] = state_dict[copy].clone()
 
 
 def _reject_unknown(kwargs: dict) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 
@@ -120,8 +121,8 @@ class MemoryBatch:
 
 
 @dataclass
-class Sam2VisionEncoderOutput(ModelOutput):
-    """Output of the image encoder.
+class Sam2VisionEncoderOutput(BaseModelOutputWithPooling):
+    """Output of the image encoder; there is no `pooler_output`.
 
     Attributes:
         last_hidden_state: (batch, height, width, channels), the trunk's last stage at stride 32.
@@ -131,11 +132,8 @@ class Sam2VisionEncoderOutput(ModelOutput):
         attentions: softmax weights of every block, (batch * windows, heads, queries, keys).
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
     fpn_hidden_states: tuple[torch.FloatTensor, ...] | None = None
     fpn_position_encoding: tuple[torch.FloatTensor, ...] | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass

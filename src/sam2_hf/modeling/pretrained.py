@@ -32,7 +32,6 @@ class Sam2PreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     supports_gradient_checkpointing = True
     _no_split_modules = ["Sam2HieraBlock", "Sam2TwoWayBlock", "Sam2MemoryAttentionLayer"]  # noqa: RUF012
-    _keep_in_fp32_modules_strict = {"positional_embedding"}  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
