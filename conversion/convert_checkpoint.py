@@ -8,6 +8,7 @@ Everything is checked before anything gets its final name: a wrong, cut-off or f
 """
 
 import argparse
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -135,6 +136,14 @@ def load_checkpoint(
         if bars_were_on:
             logging.enable_progress_bar()
     return model.eval(), recognised
+
+
+def check_sha256(path: str | Path, expected: str) -> None:
+    """Raises `CheckpointError` when a file is not the one whose hash was given."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.lower():
+        raise CheckpointError(f"{path}: its SHA-256 is {found}, expected {expected}; download it again")
 
 
 def default_processor(config: Sam2Config) -> Sam2Processor:

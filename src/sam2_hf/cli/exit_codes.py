@@ -1,0 +1,31 @@
+"""What the exit code of a command means."""
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of every command; 2 is typer's own for wrong usage."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    NO_INPUT = 3
+    SOME_FAILED = 4
+    MODEL = 6
+    OUTPUT = 7
+    INTERRUPTED = 130
+
+
+def code_for(error: Exception) -> ExitCode:
+    """The code for an error that reached the top of a command."""
+    from sam2_hf import errors
+
+    codes = (
+        (errors.PromptError, ExitCode.USAGE),
+        (errors.SourceError, ExitCode.NO_INPUT),
+        (errors.CheckpointError, ExitCode.MODEL),
+        (errors.MissingWeightsError, ExitCode.MODEL),
+        (errors.MissingExtraError, ExitCode.MODEL),
+        (errors.OutputExistsError, ExitCode.OUTPUT),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.UNEXPECTED)

@@ -1,0 +1,33 @@
+"""`sam2-hf`: the commands and their exit codes. Nothing heavy is imported before a command runs."""
+
+import sys
+
+import typer
+
+from sam2_hf.cli.convert import convert
+from sam2_hf.cli.exit_codes import ExitCode, code_for
+from sam2_hf.cli.info import info
+from sam2_hf.cli.predict import predict
+
+app = typer.Typer(
+    help="Segment Anything 2: click, box or mask in, exact masks out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(predict)
+app.command()(convert)
+app.command()(info)
+
+
+def run() -> None:
+    """The console script."""
+    verbose = any(argument in ("-v", "--verbose") for argument in sys.argv[1:])
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        if verbose:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(code_for(error))
