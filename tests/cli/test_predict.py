@@ -1,0 +1,279 @@
+"""`sam2-hf predict`, mostly in this process; the installed script only where a process of its own matters."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam2_hf.cli.main import run
+from sam2_hf.pipelines.image import segment
+from sam2_hf.pipelines.results import ImageResult
+from tests.tiny import micro_model, micro_processor, scene_image
+
+SCRIPT = Path(sys.executable).with_name("sam2-hf")
+SIZE = (60, 90)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    micro_model().save_pretrained(folder)
+    micro_processor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with one picture."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    scene_image(*SIZE).save(folder / "scene.png")
+    return folder
+
+
+@pytest.fixture
+def predict(model_folder, monkeypatch, capsys):
+    """Calls the command as the console script does; returns exit code, stdout and stderr."""
+
+    def call(*arguments, model=model_folder) -> tuple[int, str, str]:
+        settings = ["--model", model, "--device", "cpu", "--dtype", "fp32"]
+        monkeypatch.setattr(sys, "argv", ["sam2-hf", "predict", *map(str, [*arguments, *settings])])
+        with pytest.raises(SystemExit) as stop:
+            run()
+        return int(stop.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+def names(folder: Path) -> list[str]:
+    """Files below a folder, hidden ones too."""
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def read(file: Path) -> ImageResult:
+    return ImageResult.from_json(file.read_text())
+
+
+def test_point_and_box_give_the_overlay_and_the_record_that_segment_gives(predict, pictures, tmp_path, model_folder):
+    arguments = ["--point", "2:40,30", "--point", "2:5,5,-", "--box", "3:10.5,8,70,50", "--output", tmp_path / "out"]
+    code, stdout, stderr = predict(pictures / "scene.png", *arguments)
+    assert (code, names(tmp_path / "out")) == (0, ["scene.json", "scene.png"])
+    assert "1 of 1" in stdout
+    assert str(model_folder) in stderr
+    result = read(tmp_path / "out" / "scene.json")
+    expected = segment(
+        micro_model(),
+        micro_processor(),
+        pictures / "scene.png",
+        points=[[[[40, 30], [5, 5]], []]],
+        labels=[[[1, 0], []]],
+        boxes=[[[], [10.5, 8, 70, 50]]],
+        object_ids=[2, 3],
+    )
+    assert result.object_ids == (2, 3)
+    assert result.masks == expected.masks
+    assert result.prompts == expected.prompts
+    assert result.alternatives == ()
+    np.testing.assert_allclose(result.iou_scores, expected.iou_scores, atol=1e-6)
+    with Image.open(tmp_path / "out" / "scene.png") as overlay:
+        assert overlay.size == SIZE[::-1]
+        assert np.array_equal(np.asarray(overlay), np.asarray(expected.plot()))
+
+
+def test_prompts_without_ids_number_boxes_and_give_points_to_object_1(predict, pictures, tmp_path):
+    boxes = ["--box", "5,5,40,40", "--box", "45,10,80,50"]
+    code, _, _ = predict(pictures / "scene.png", *boxes, "--point", "20,20", "--output", tmp_path / "out")
+    result = read(tmp_path / "out" / "scene.json")
+    assert (code, result.object_ids) == (0, (1, 2))
+    assert [prompt.box for prompt in result.prompts] == [[5, 5, 40, 40], [45, 10, 80, 50]]
+    assert [prompt.points for prompt in result.prompts] == [[[20, 20]], []]
+
+
+def test_mask_file_is_the_prompt_that_it_shows(predict, pictures, tmp_path):
+    shown = np.zeros(SIZE, dtype=np.uint8)
+    shown[10:40, 20:70] = 1
+    Image.fromarray(shown * 255).save(tmp_path / "mask.png")
+    code, _, _ = predict(pictures / "scene.png", "--mask", tmp_path / "mask.png", "--output", tmp_path / "out")
+    expected = segment(micro_model(), micro_processor(), pictures / "scene.png", masks=shown[None])
+    assert code == 0
+    assert read(tmp_path / "out" / "scene.json").masks == expected.masks
+
+
+def test_normalized_multimask_and_every_kind_of_file(predict, pictures, tmp_path):
+    options = ["--point", "0.5,0.25", "--normalized", "--multimask", "--save", "json,masks"]
+    code, _, _ = predict(pictures / "scene.png", *options, "--output", tmp_path / "out")
+    assert (code, names(tmp_path / "out")) == (0, ["scene.json", "scene.npz"])
+    result = read(tmp_path / "out" / "scene.json")
+    assert result.prompts[0].points == [[45, 15]]
+    assert [len(candidates) for candidates in result.alternatives] == [3]
+    assert result.alternatives[0].rle[0] == result.masks.rle[0]
+    with np.load(tmp_path / "out" / "scene.npz") as saved:
+        assert saved["masks"].shape == (1, *SIZE)
+        assert np.array_equal(saved["masks"], result.masks.dense())
+        assert saved["object_ids"].tolist() == [1]
+
+
+def test_folder_and_glob_give_every_picture_in_natural_order(predict, tmp_path):
+    for folder, name in (("a", "10.png"), ("a", "2.png"), ("b", "1.jpg")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        scene_image(*SIZE).save(tmp_path / folder / name)
+    (tmp_path / "a" / "notes.txt").write_text("no picture")
+    sources = [tmp_path / "a", tmp_path / "b" / "*.jpg"]
+    code, stdout, stderr = predict(*sources, "--point", "40,30", "--save", "json", "--output", tmp_path / "out")
+    assert (code, names(tmp_path / "out")) == (0, ["1.json", "10.json", "2.json"])
+    assert "3 of 3" in stdout
+    assert stderr.index("2.json") < stderr.index("10.json") < stderr.index("1.json", stderr.index("10.json") + 7)
+
+
+def test_two_pictures_of_one_stem_get_files_of_their_own(predict, tmp_path):
+    scene_image(*SIZE).save(tmp_path / "a.jpg")
+    scene_image(40, 50).save(tmp_path / "a.png")
+    code, _, _ = predict(tmp_path / "a.jpg", tmp_path / "a.png", "--point", "20,20", "--output", tmp_path / "out")
+    assert code == 0
+    assert names(tmp_path / "out") == ["a.jpg.json", "a.jpg.png", "a.png.json", "a.png.png"]
+    assert read(tmp_path / "out" / "a.jpg.json").size == SIZE
+    assert read(tmp_path / "out" / "a.png.json").size == (40, 50)
+
+
+def test_existing_output_stops_with_7_unless_overwrite_is_given(predict, pictures, tmp_path):
+    scene_image(*SIZE).save(pictures / "other.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scene.json").write_text("kept")
+    arguments = [pictures, "--point", "40,30", "--output", tmp_path / "out"]
+    code, stdout, stderr = predict(*arguments)
+    assert (code, stdout, names(tmp_path / "out")) == (7, "", ["scene.json"])
+    assert (tmp_path / "out" / "scene.json").read_text() == "kept"
+    assert "--overwrite" in stderr
+    assert predict(*arguments, "--overwrite")[0] == 0
+    assert names(tmp_path / "out") == ["other.json", "other.png", "scene.json", "scene.png"]
+    assert read(tmp_path / "out" / "scene.json").size == SIZE
+
+
+def test_overwrite_never_replaces_a_picture_that_is_segmented(predict, pictures):
+    before = (pictures / "scene.png").read_bytes()
+    code, _, stderr = predict(pictures / "scene.png", "--point", "40,30", "--output", pictures, "--overwrite")
+    assert (pictures / "scene.png").read_bytes() == before
+    assert code == 7
+    assert "scene.png" in stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ([], "no prompt"),
+        (["--point", "40;30"], "40;30"),
+        (["--point", "40,30,1"], "40,30,1"),
+        (["--point", "nan,30"], "nan"),
+        (["--box", "1,2,3"], "1,2,3"),
+        (["--box", "70,50,10,8"], "no area"),
+        (["--box", "1:1,2,30,40", "--box", "1:5,6,70,50"], "object 1"),
+        (["--point", "40,30", "--save", "overlay,mp4"], "mp4"),
+        (["--point", "40,30", "--dtype", "fp8"], "fp8"),
+    ],
+)
+def test_prompts_and_options_that_mean_nothing_stop_with_2(predict, pictures, tmp_path, options, complaint):
+    code, stdout, stderr = predict(pictures / "scene.png", *options, "--output", tmp_path / "out")
+    assert (code, stdout) == (2, "")
+    assert complaint in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_source_without_a_picture_stops_with_3(predict, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "missing.png", tmp_path / "*.png"):
+        code, stdout, stderr = predict(source, "--point", "40,30", "--output", tmp_path / "out")
+        assert (code, stdout) == (3, "")
+        assert stderr.startswith(f"error: {source}")
+        assert not (tmp_path / "out").exists()
+
+
+def test_model_that_cannot_be_loaded_stops_with_6_and_one_line(predict, pictures, tmp_path, model_folder):
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in model_folder.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    (damaged / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
+    (tmp_path / "empty").mkdir()
+    for model in (tmp_path / "missing", tmp_path / "empty", damaged, tmp_path / "missing.pt"):
+        arguments = ["--point", "40,30", "--output", tmp_path / "out"]
+        code, stdout, stderr = predict(pictures / "scene.png", *arguments, model=model)
+        assert (code, stdout) == (6, ""), model.name
+        assert stderr.startswith(f"error: {model}: ")
+        assert stderr.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_default_model_without_hub_and_cache_stops_with_6_and_names_the_remedy(
+    predict, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("SAM2_HF_MODEL", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    code, _, stderr = predict(pictures / "scene.png", "--point", "40,30", "--output", tmp_path / "out", model="auto")
+    assert code == 6
+    assert "--model" in stderr
+
+
+def test_corrupt_picture_among_two_is_reported_with_4_and_the_other_is_written(predict, pictures, tmp_path):
+    bad = pictures / "bad.png"
+    bad.write_bytes((pictures / "scene.png").read_bytes()[:500])
+    code, stdout, stderr = predict(pictures, "--point", "40,30", "--output", tmp_path / "out", "--json")
+    assert (code, names(tmp_path / "out")) == (4, ["scene.json", "scene.png"])
+    summary = json.loads(stdout)
+    assert (summary["output"], summary["pictures"]) == (str(tmp_path / "out"), 2)
+    assert list(summary["failed"]) == [str(bad)]
+    assert str(bad) in summary["failed"][str(bad)]
+    assert str(bad) in stderr
+
+
+def test_prompt_far_outside_one_picture_fails_that_picture_only(predict, pictures, tmp_path):
+    scene_image(8, 8).save(pictures / "small.png")
+    code, stdout, _ = predict(pictures, "--point", "40,30", "--output", tmp_path / "out", "--json")
+    assert (code, names(tmp_path / "out")) == (4, ["scene.json", "scene.png"])
+    assert "far outside" in json.loads(stdout)["failed"][str(pictures / "small.png")]
+
+
+def test_script_numbers_default_folders_and_prints_only_json(pictures, tmp_path, model_folder):
+    (tmp_path / "runs" / "predict" / "1").mkdir(parents=True)
+    command = [SCRIPT, "predict", pictures / "scene.png", "--point", "40,30", "--model", model_folder, "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    output = str(Path("runs", "predict", "2"))
+    assert json.loads(done.stdout) == {"output": output, "pictures": 1, "failed": {}}
+    assert names(tmp_path / "runs") == ["predict/2/scene.json", "predict/2/scene.png"]
+
+
+def test_first_default_folder_is_1_and_quiet_says_nothing(predict, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        code, stdout, stderr = predict(pictures / "scene.png", "--point", "40,30", "--quiet", "--json")
+        assert (code, stderr, json.loads(stdout)["output"]) == (0, "", str(Path("runs", "predict", str(number))))
+        assert names(tmp_path / "runs" / "predict" / str(number)) == ["scene.json", "scene.png"]
+
+
+def test_script_passes_exit_code_and_message_on(tmp_path):
+    command = [SCRIPT, "predict", tmp_path / "missing.png", "--point", "40,30"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: ")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", [[], ["predict"], ["convert"], ["info"]])
+def test_help_imports_nothing_heavy(command):
+    code = (
+        "import sys\nfrom sam2_hf.cli.main import app\n"
+        f"try:\n    app({[*command, '--help']})\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+    imported = done.stderr.split()
+    assert "sam2_hf.cli.predict" in imported
+    assert not {"torch", "transformers", "numpy", "PIL"} & set(imported)

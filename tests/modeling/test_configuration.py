@@ -1,0 +1,183 @@
+import json
+
+import pytest
+import torch
+
+from sam2_hf import Sam2Config, Sam2Model
+from sam2_hf.modeling.configuration import (
+    Sam2HieraDetConfig,
+    Sam2MaskDecoderConfig,
+    Sam2PromptEncoderConfig,
+    Sam2VisionConfig,
+)
+from tests.tiny import MICRO_TRUNK, micro_config
+
+PARAMETERS = {  # of the released checkpoints
+    ("tiny", "2.0"): 38_945_986,
+    ("tiny", "2.1"): 38_962_498,
+    ("small", "2.0"): 46_043_842,
+    ("small", "2.1"): 46_060_354,
+    ("base_plus", "2.0"): 80_833_666,
+    ("base_plus", "2.1"): 80_850_178,
+    ("large", "2.0"): 224_430_130,
+    ("large", "2.1"): 224_446_642,
+    ("micro", "2.0"): 1_469_554,
+    ("micro", "2.1"): 1_470_610,
+}
+TRUNK_PARAMETERS = {"tiny": 26_849_472, "small": 33_947_328, "base_plus": 68_675_712, "large": 212_149_296}
+
+
+def build(size: str, version: str) -> Sam2Model:
+    config = micro_config(version) if size == "micro" else getattr(Sam2Config, size)(version=version)
+    with torch.device("meta"):
+        return Sam2Model(config)
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("size", "version"), PARAMETERS)
+def test_release_has_its_number_of_parameters(size, version):
+    model = build(size, version)
+    assert count(model) == PARAMETERS[size, version]
+    if size in TRUNK_PARAMETERS:
+        assert count(model.vision_encoder.backbone) == TRUNK_PARAMETERS[size]
+
+
+def test_parts_of_2_1_have_their_numbers_of_parameters():
+    model = build("tiny", "2.1")
+    assert count(model.mask_decoder) == 4_215_109
+    assert count(model.memory_attention) == 5_922_304
+    assert count(model.memory_encoder) == 1_384_608
+    assert count(model.object_pointer_proj) == 197_376
+    assert count(model.prompt_encoder) == 6_220
+
+
+@pytest.mark.parametrize("image_size", [256, 512, 544, 1536])
+def test_everything_follows_the_image_size(image_size):
+    config = Sam2Config(image_size=image_size)
+    assert config.vision_config.backbone_config.image_size == [image_size, image_size]
+    assert config.vision_config.backbone_feature_sizes == [[image_size // stride] * 2 for stride in (4, 8, 16)]
+    assert config.prompt_encoder_config.image_size == image_size
+    assert config.memory_attention_rope_feat_sizes == [image_size // 16] * 2
+    assert (config.grid_size, config.low_res_mask_size) == (image_size // 16, image_size // 4)
+
+
+def test_image_size_may_be_a_pair():
+    assert Sam2Config(image_size=[512, 512]).image_size == 512
+
+
+def test_from_pretrained_with_another_image_size_settles_all_parts(tmp_path):
+    Sam2Config().save_pretrained(tmp_path)
+    config = Sam2Config.from_pretrained(tmp_path, image_size=512)
+    assert config.to_dict() == Sam2Config(image_size=512).to_dict()
+
+
+def test_memory_widths_follow_the_model_width():
+    config = Sam2Config(vision_config={"fpn_hidden_size": 64})
+    assert config.memory_attention_hidden_size == config.memory_fuser_embed_dim == config.hidden_size == 64
+    assert config.memory_encoder_output_channels == 16
+    assert config.prompt_encoder_config.hidden_size == config.mask_decoder_config.hidden_size == 64
+
+
+def test_published_file_of_the_first_layout_is_read():
+    """Empty model types in the parts, the old name of the rotary base, fields of the library that mean nothing here."""
+    published = Sam2Config.large(version="2.0").to_dict()
+    for part in ("prompt_encoder_config", "mask_decoder_config"):
+        published[part]["model_type"] = ""
+    published["vision_config"]["backbone_config"]["num_attention_heads"] = 1
+    del published["rope_parameters"]
+    published |= {"memory_attention_rope_theta": 10000, "architectures": ["Sam2VideoModel"], "torch_dtype": "float32"}
+    config = Sam2Config.from_dict(published)
+    assert config.rope_parameters == {"rope_type": "axial", "rope_theta": 10000.0}
+    assert config.version == "2.0"
+    assert config.vision_config.backbone_config.window_size_per_stage == [8, 4, 16, 8]
+
+
+def test_round_trip_through_a_file_is_exact(tmp_path):
+    config = micro_config("2.0", sigmoid_scale_for_mem_enc=15.0)
+    config.save_pretrained(tmp_path)
+    assert Sam2Config.from_pretrained(tmp_path).to_dict() == config.to_dict()
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "sam2_video"
+
+
+def test_image_only_is_written_as_the_librarys_image_model_and_read_back(tmp_path):
+    micro_config(image_only=True).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["model_type"] == "sam2" and "image_only" not in written
+    assert Sam2Config.from_pretrained(tmp_path).image_only
+
+
+def test_loading_an_image_only_file_does_not_warn_of_another_model_type(tmp_path, caplog):
+    micro_config(image_only=True).save_pretrained(tmp_path)
+    Sam2Config.from_pretrained(tmp_path)
+    assert "You are using a model of type" not in caplog.text
+
+
+def test_builders_refuse_unknown_fields_and_versions():
+    with pytest.raises(TypeError, match="no field 'imagesize'"):
+        Sam2Config.tiny(imagesize=512)
+    with pytest.raises(ValueError, match=r"'2\.0' or '2\.1', got '3\.0'"):
+        Sam2Config.tiny(version="3.0")
+
+
+def test_builders_share_no_lists():
+    first = Sam2Config.tiny()
+    first.vision_config.backbone_config.blocks_per_stage.append(1)
+    assert Sam2Config.tiny().vision_config.backbone_config.blocks_per_stage == [1, 2, 7, 2]
+
+
+TRUNK, VISION = Sam2HieraDetConfig, Sam2VisionConfig
+PROMPTS, DECODER, WHOLE = Sam2PromptEncoderConfig, Sam2MaskDecoderConfig, Sam2Config
+
+
+@pytest.mark.parametrize(
+    ("config_class", "fields", "message"),
+    [
+        (TRUNK, {"image_size": 500}, r"`image_size` is 500, but it must be a multiple of 32"),
+        (TRUNK, {"image_size": [512, 256]}, r"`image_size` is \[512, 256\], but the input of SAM 2 is square"),
+        (TRUNK, {"patch_stride": 8}, r"`patch_stride` is \[8, 8\], but it must be 4"),
+        (TRUNK, {"blocks_per_stage": [1, 2, 3]}, r"`blocks_per_stage` is \[1, 2, 3\], but it needs one number"),
+        (TRUNK, {"hidden_size": 64}, r"`hidden_size` is 64, but embed_dim_per_stage starts at 96"),
+        (TRUNK, {"num_attention_heads_per_stage": [5, 2, 4, 8]}, r"5 does not divide 96"),
+        (TRUNK, {"window_size_per_stage": [7, 4, 14, 7]}, r"must be even"),
+        (TRUNK, {"global_attention_blocks": [12]}, r"`global_attention_blocks` is \[12\], but there are 12 blocks"),
+        (TRUNK, {"drop_path_rate": 1.0}, r"`drop_path_rate` is 1.0"),
+        (VISION, {"backbone_channel_list": [1, 2, 3, 4]}, r"`backbone_channel_list` .* deepest first"),
+        (VISION, {"fpn_hidden_size": 20}, r"`fpn_hidden_size` is 20, but it must be a multiple of 8"),
+        (VISION, {"fpn_top_down_levels": [1]}, r"`fpn_top_down_levels` is \[1\]"),
+        (PROMPTS, {"patch_size": 8}, r"`patch_size` is 8, but it must be 16"),
+        (DECODER, {"num_attention_heads": 7}, r"`num_attention_heads` is 7, but it must divide the inner width 128"),
+        (DECODER, {"mlp_dim": 0}, r"`mlp_dim` is 0, but it must be positive"),
+        (WHOLE, {"image_size": 1000}, r"`image_size` is 1000, but it must be a positive multiple of 32"),
+        (WHOLE, {"image_size": 0}, r"`image_size` is 0"),
+        (WHOLE, {"enable_occlusion_spatial_embedding": False}, r"both are true in SAM 2.1 and both false in SAM 2.0"),
+        (WHOLE, {"memory_attention_hidden_size": 128}, r"`memory_attention_hidden_size` is 128, but the model width"),
+        (WHOLE, {"memory_encoder_output_channels": 48}, r"`memory_encoder_output_channels` is 48"),
+        (WHOLE, {"prompt_encoder_config": {"hidden_size": 64}}, r"`prompt_encoder_config.hidden_size` is 64"),
+        (WHOLE, {"num_maskmem": 0}, r"`num_maskmem` is 0, but it must be positive"),
+        (
+            WHOLE,
+            {"memory_fuser_padding": 2},
+            r"`memory_fuser_padding` is 2, but a kernel of 7 keeps the size only with 3",
+        ),
+        (WHOLE, {"mask_downsampler_stride": 4}, r"they must be 3, 2, 1"),
+    ],
+)
+def test_wrong_value_is_refused_with_field_value_and_rule(config_class, fields, message):
+    with pytest.raises(ValueError, match=message):
+        config_class(**fields)
+
+
+def test_sizes_of_parts_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="the trunk has 512; pass `image_size`"):
+        Sam2Config(
+            vision_config={"backbone_config": {**MICRO_TRUNK, "image_size": 512}},
+            prompt_encoder_config={"image_size": 256},
+        )
+
+
+def test_memory_as_wide_as_the_model_is_possible():
+    config = micro_config(memory_encoder_output_channels=64)
+    assert config.memory_encoder_output_channels == config.hidden_size
