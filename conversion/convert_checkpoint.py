@@ -12,7 +12,8 @@ import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -69,11 +70,13 @@ def convert(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.part-", dir=output.parent) as folder:
         part = Path(folder) / output.name
-        model.save_pretrained(part)
-        default_processor(model.config).save_pretrained(part)
+        with _no_bars():
+            model.save_pretrained(part)
+            default_processor(model.config).save_pretrained(part)
         (part / "README.md").write_text(model_card(recognised, model.config, Path(checkpoint).name))
         if verify:
-            verify_folder(model, part)
+            with _no_bars():
+                verify_folder(model, part)
             report("verified: loaded back, weights bit-equal, outputs equal")
         if output.exists():
             output.rmdir()
@@ -127,19 +130,15 @@ def load_checkpoint(
         )
     config = _configuration(recognised) if config is None else config
     _check_fit(recognised, config)
-    # no progress bar of loading: this is one quick step of a command that has its own
-    bars_were_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with _no_bars():
         model = Sam2Model.from_pretrained(None, config=config, state_dict=recognised.state_dict)
-    finally:
-        if bars_were_on:
-            logging.enable_progress_bar()
     return model.eval(), recognised
 
 
 def check_sha256(path: str | Path, expected: str) -> None:
     """Raises `CheckpointError` when a file is not the one whose hash was given."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file")
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected.lower():
@@ -162,11 +161,23 @@ def push(folder: Path, repository: str, *, private: bool = False, token: str | N
     return f"{api.endpoint}/{repo_id}"
 
 
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Silences the library's progress bars: these are quick steps, each with a line of its own."""
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
+
+
 def _configuration(recognised: Recognised) -> Sam2Config:
     if recognised.size is None:
         raise CheckpointMismatchError(
-            f"{recognised}: pass the configuration it was trained with (--config config.json), because head counts and "
-            "windows are not in the weights"
+            f"{recognised}: convert it with the configuration it was trained with (--config config.json), "
+            "because head counts and windows are not in the weights"
         )
     return getattr(Sam2Config, recognised.size)(version=recognised.version, image_only=recognised.image_only)
 

@@ -1,6 +1,7 @@
 """`sam2-hf predict`, mostly in this process; the installed script only where a process of its own matters."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from sam2_hf.cli.main import run
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.results import ImageResult
-from tests.tiny import micro_model, micro_processor, scene_image
+from tests.tiny import micro_config, micro_model, micro_processor, scene_image
 
 SCRIPT = Path(sys.executable).with_name("sam2-hf")
 SIZE = (60, 90)
@@ -42,7 +43,7 @@ def predict(model_folder, monkeypatch, capsys):
 
     def call(*arguments, model=model_folder) -> tuple[int, str, str]:
         settings = ["--model", model, "--device", "cpu", "--dtype", "fp32"]
-        monkeypatch.setattr(sys, "argv", ["sam2-hf", "predict", *map(str, [*arguments, *settings])])
+        monkeypatch.setattr(sys, "argv", ["sam2-hf", "predict", *map(str, [*settings, *arguments])])
         with pytest.raises(SystemExit) as stop:
             run()
         return int(stop.value.code or 0), *capsys.readouterr()
@@ -123,11 +124,12 @@ def test_folder_and_glob_give_every_picture_in_natural_order(predict, tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         scene_image(*SIZE).save(tmp_path / folder / name)
     (tmp_path / "a" / "notes.txt").write_text("no picture")
-    sources = [tmp_path / "a", tmp_path / "b" / "*.jpg"]
-    code, stdout, stderr = predict(*sources, "--point", "40,30", "--save", "json", "--output", tmp_path / "out")
+    arguments = [tmp_path / "a", tmp_path / "b" / "*.jpg", "--point", "40,30", "--save", "json", "--no-progress"]
+    code, stdout, stderr = predict(*arguments, "--output", tmp_path / "out")
     assert (code, names(tmp_path / "out")) == (0, ["1.json", "10.json", "2.json"])
     assert "3 of 3" in stdout
-    assert stderr.index("2.json") < stderr.index("10.json") < stderr.index("1.json", stderr.index("10.json") + 7)
+    written = [Path(line).name for line in stderr.splitlines() if line.endswith(".json")]
+    assert written == ["2.json", "10.json", "1.json"]
 
 
 def test_two_pictures_of_one_stem_get_files_of_their_own(predict, tmp_path):
@@ -192,20 +194,22 @@ def test_source_without_a_picture_stops_with_3(predict, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-def test_model_that_cannot_be_loaded_stops_with_6_and_one_line(predict, pictures, tmp_path, model_folder):
-    damaged = tmp_path / "damaged"
-    damaged.mkdir()
-    for file in model_folder.iterdir():
-        (damaged / file.name).write_bytes(file.read_bytes())
-    (damaged / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
-    (tmp_path / "empty").mkdir()
-    for model in (tmp_path / "missing", tmp_path / "empty", damaged, tmp_path / "missing.pt"):
-        arguments = ["--point", "40,30", "--output", tmp_path / "out"]
-        code, stdout, stderr = predict(pictures / "scene.png", *arguments, model=model)
-        assert (code, stdout) == (6, ""), model.name
-        assert stderr.startswith(f"error: {model}: ")
-        assert stderr.count("\n") == 1
-        assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete"])
+def test_model_that_cannot_be_loaded_stops_with_6(predict, pictures, tmp_path, model_folder, kind):
+    model = tmp_path / kind
+    if not kind.startswith("missing"):
+        model.mkdir()
+    if kind in ("cut off", "incomplete"):
+        shutil.copytree(model_folder, model, dirs_exist_ok=True)
+    if kind == "cut off":
+        (model / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
+    if kind == "incomplete":
+        micro_config(memory_attention_num_layers=3).save_pretrained(model)  # one layer more than there are weights
+    arguments = ["--point", "40,30", "--output", tmp_path / "out"]
+    code, stdout, stderr = predict(pictures / "scene.png", *arguments, model=model)
+    assert (code, stdout) == (6, "")
+    assert stderr.splitlines()[-1].startswith(f"error: {model}: ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_default_model_without_hub_and_cache_stops_with_6_and_names_the_remedy(

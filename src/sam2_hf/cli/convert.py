@@ -1,5 +1,6 @@
 """`sam2-hf convert`: checkpoints between the original layout and the Hub's."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,9 @@ def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Weight file or folder in any accepted layout.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="Folder to write; with --to meta the .pt to write.")],
     to: Annotated[str, typer.Option(help="sam2_hf or transformers (one layout serves both), or meta.")] = "sam2_hf",
-    config: Annotated[str | None, typer.Option(help="config.json, for models of no released size.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="config.json, for models of no released size.")
+    ] = None,
     sha256: Annotated[str | None, typer.Option(help="Refuse SRC if its SHA-256 is another.")] = None,
     weights_key: Annotated[str | None, typer.Option(help="Top-level key to read instead of `model`.")] = None,
     image_only: Annotated[bool, typer.Option("--image-only", help="Accept weights without the memory part.")] = False,

@@ -26,6 +26,6 @@ def code_for(error: Exception) -> ExitCode:
         (errors.CheckpointError, ExitCode.MODEL),
         (errors.MissingWeightsError, ExitCode.MODEL),
         (errors.MissingExtraError, ExitCode.MODEL),
-        (errors.OutputExistsError, ExitCode.OUTPUT),
+        ((FileExistsError, NotADirectoryError), ExitCode.OUTPUT),
     )
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.UNEXPECTED)

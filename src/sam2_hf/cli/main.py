@@ -1,6 +1,7 @@
 """`sam2-hf`: the commands and their exit codes. Nothing heavy is imported before a command runs."""
 
 import sys
+import warnings
 
 import typer
 
@@ -21,6 +22,7 @@ app.command()(info)
 
 def run() -> None:
     """The console script."""
+    warnings.showwarning = lambda message, *args, **kwargs: typer.echo(f"warning: {message}", err=True)
     verbose = any(argument in ("-v", "--verbose") for argument in sys.argv[1:])
     try:
         app()

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import typer
+
 from sam2_hf.errors import CheckpointError
 
 DEFAULT_REPOSITORY = "facebook/sam2.1-hiera-small"
@@ -45,23 +47,25 @@ def _resolve(name: str, offline: bool) -> tuple[str, str]:
     if os.environ.get(ENVIRONMENT_VARIABLE):
         return os.environ[ENVIRONMENT_VARIABLE], f" (from ${ENVIRONMENT_VARIABLE})"
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    unanswered = " (not asked)"
     if isinstance(try_to_load_from_cache(DEFAULT_REPOSITORY, "model.safetensors"), str):
         return DEFAULT_REPOSITORY, " (in the cache)"
     if not offline:
         try:
             HfApi().model_info(DEFAULT_REPOSITORY, timeout=10)
             return DEFAULT_REPOSITORY, " (from the Hub)"
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, RuntimeError):
-            pass
+        except Exception as error:  # refused, unknown host, timeout, offline mode: each library has its own class
+            unanswered = f" ({type(error).__name__})"
     raise CheckpointError(
-        f"no model: {DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer; pass --model with a folder "
-        "or a .pt file, or --model stand-in to try the command with untrained weights"
+        f"no model: {DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer{unanswered}; "
+        "pass --model with a folder or a .pt file, or --model stand-in to try the command with untrained weights"
     )
 
 
 def _load(name: str, revision: str | None, offline: bool):
+    from safetensors import SafetensorError
+
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
     from sam2_hf.processing.processor import Sam2Processor
@@ -73,12 +77,18 @@ def _load(name: str, revision: str | None, offline: bool):
 
         model, recognised = load_checkpoint(name, allow_image_only=True)
         return model, default_processor(model.config), f"{name}, {recognised}"
+    where = {"revision": revision, "local_files_only": offline}
     try:
-        config = Sam2Config.from_pretrained(name, revision=revision, local_files_only=offline)
-        model = Sam2Model.from_pretrained(name, config=config, revision=revision, local_files_only=offline)
-        processor = Sam2Processor.from_pretrained(name, revision=revision, local_files_only=offline)
-    except OSError as error:
+        config = Sam2Config.from_pretrained(name, **where)
+        model, report = Sam2Model.from_pretrained(name, config=config, output_loading_info=True, **where)
+        processor = Sam2Processor.from_pretrained(name, **where)
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{name}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise CheckpointError(
+            f"{name}: {len(missing)} weights are missing, first {missing[0]}; the files are incomplete"
+        )
     return model, processor, name
 
 
@@ -100,6 +110,12 @@ def _device(name: str) -> str:
     import torch
 
     if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise typer.BadParameter(
+                f"--device {name!r} is not to be had here ({str(error).splitlines()[0]})"
+            ) from error
         return name
     if torch.cuda.is_available():
         return "cuda"
@@ -114,5 +130,5 @@ def _dtype(name: str, device: str):
             return torch.float32
         return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
     if name not in DTYPES:
-        raise ValueError(f"--dtype must be one of auto, {', '.join(DTYPES)}, got {name!r}")
+        raise typer.BadParameter(f"--dtype must be one of auto, {', '.join(DTYPES)}, got {name!r}")
     return getattr(torch, DTYPES[name])

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,9 @@ def predict(
     arguments |= {"max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area}
 
     from sam2_hf.cli.model_choice import load
+    from sam2_hf.processing.prompts import read_prompts
 
+    read_prompts(1, arguments.get("points"), arguments.get("labels"), arguments.get("boxes"))  # before the model
     network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)
     options.say(line, quiet)
     bar = not (quiet or no_progress or len(pictures) == 1)
@@ -76,6 +79,10 @@ def _run(
 
     from sam2_hf.pipelines.image import segment
 
+    def say(line: str) -> None:
+        if not quiet:
+            tqdm.write(line, file=sys.stderr)  # above the bar, if there is one
+
     failed = {}
     for picture, files in tqdm(targets.items(), disable=not bar, unit="picture"):
         try:
@@ -84,12 +91,12 @@ def _run(
             if verbose:
                 raise
             failed[str(picture)] = str(error)
-            options.say(f"{picture}: {error}", quiet)
+            say(str(error) if str(error).startswith(str(picture)) else f"{picture}: {error}")
             continue
         for file in files.values():
             result.save(file, overwrite=True)  # names were checked before the model was loaded
-            options.say(f"{file}", quiet)
-        options.say(f"{picture}: {result.summary()}", quiet)
+            say(f"{file}")
+        say(f"{picture}: {result.summary()}")
     return failed
 
 
@@ -169,6 +176,10 @@ def _targets(folder: Path, picture: Path, pictures: list[Path], kinds: list[str]
 
 def _check_free(targets: dict[Path, dict[str, Path]], overwrite: bool) -> None:
     files = [file for own in targets.values() for file in own.values()]
+    sources = {picture.resolve() for picture in targets}
+    for file in files:
+        if file.resolve() in sources:
+            raise OutputExistsError(f"{file}: is a picture to be segmented; choose another --output")
     twice = next((file for file in files if files.count(file) > 1), None)
     if twice is not None:
         raise OutputExistsError(f"{twice}: two pictures of one name would be written there; segment them in two runs")

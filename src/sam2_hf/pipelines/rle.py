@@ -1,5 +1,6 @@
 """Masks as COCO run lengths: a sequence that holds strings and gives dense masks one at a time."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -33,7 +34,7 @@ class Masks(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return Masks(self.rle[index], self.size)
-        return coco.decode(_as_bytes(self.rle[index])).astype(bool)
+        return _decode(self.rle[index])
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[index] for index in range(len(self)))
@@ -57,6 +58,13 @@ class Masks(Sequence):
         boxes = np.array(corners, dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         return boxes
+
+
+def _decode(entry: dict) -> np.ndarray:
+    """(height, width) bool."""
+    with warnings.catch_warnings():  # pycocotools 2.0.11 converts arrays in a way that NumPy 2 warns of
+        warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
+        return coco.decode(_as_bytes(entry)).astype(bool)
 
 
 def _as_bytes(entry: dict) -> dict:

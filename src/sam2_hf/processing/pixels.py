@@ -112,7 +112,8 @@ def _array_to_tensor(array: np.ndarray) -> Tensor:
         raise SourceError(f"a picture cannot have dtype {array.dtype}; use uint8, uint16 or float in [0, 1]")
     if array.dtype.kind == "u" and array.dtype.itemsize > 2:
         array = array.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _channels_first(image: Tensor, data_format: str | None) -> Tensor:

@@ -11,7 +11,14 @@ from sam2_hf.errors import CheckpointMismatchError, PromptError
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.processing.image import Sam2ImageProcessor, Sam2ImageProcessorKwargs
 from sam2_hf.processing.masks import post_process_masks
-from sam2_hf.processing.prompts import PAD, check_inside, mask_logits_of, prompt_tensors, read_prompts
+from sam2_hf.processing.prompts import (
+    PAD,
+    ObjectPrompt,
+    check_inside,
+    mask_logits_of,
+    prompt_tensors,
+    read_prompts,
+)
 
 
 class Sam2ProcessorKwargs(ProcessingKwargs, total=False):
@@ -30,7 +37,7 @@ class Sam2Processor(ProcessorMixin):
 
     Args:
         image_processor: the image half.
-        target_size: side of the model's input in pixels; only for reading published files, the image processor rules.
+        target_size: taken because published files have it; the size of the image processor rules.
         point_pad_value: the published files' name for the padding label, always -10.
     """
 
@@ -42,7 +49,7 @@ class Sam2Processor(ProcessorMixin):
         super().__init__(image_processor, **kwargs)
         if point_pad_value != PAD:
             raise ValueError(f"`point_pad_value` is {point_pad_value}, but the model takes only {PAD} for padding")
-        self.target_size = target_size if target_size is not None else image_processor.size["height"]
+        self.target_size = image_processor.size["height"]
         self.point_pad_value = point_pad_value
 
     @classmethod
@@ -109,11 +116,12 @@ class Sam2Processor(ProcessorMixin):
         else:
             features = self.image_processor(images, segmentation_maps, return_tensors="pt", **images_kwargs)
         target = self._target_size(images_kwargs)
-        prompts = self._prompts(
-            features["original_sizes"].tolist(), target, input_points, input_labels, input_boxes, normalized
-        )
-        mask_logits = self._mask_logits(input_masks, masks, len(features["original_sizes"]), target)
-        _check_prompted(prompts, mask_logits)
+        sizes = features["original_sizes"].tolist()
+        asked = read_prompts(len(sizes), input_points, input_labels, input_boxes)
+        mask_logits = self._mask_logits(input_masks, masks, len(sizes), target)
+        if mask_logits is None:
+            _check_prompted(asked)
+        prompts = self._prompts(asked, sizes, target, normalized)
         named = zip(("input_points", "input_labels", "input_boxes"), prompts, strict=True)
         features.update({name: tensor for name, tensor in named if tensor is not None})
         if mask_logits is not None:
@@ -139,8 +147,8 @@ class Sam2Processor(ProcessorMixin):
         )
 
     @staticmethod
-    def _prompts(sizes: list, target: SizeDict, points, labels, boxes, normalized: bool):
-        images = read_prompts(len(sizes), points, labels, boxes)
+    def _prompts(images: list[list[ObjectPrompt]], sizes: list, target: SizeDict, normalized: bool):
+        """Points, labels and boxes in model pixels."""
         for objects, size in zip(images, sizes, strict=True):
             check_inside(objects, tuple(size), normalized)
         frames = [(1, 1) if normalized else size for size in sizes]
@@ -188,16 +196,12 @@ def _check_size(processor: Sam2Processor, path, loading: dict) -> None:
         )
 
 
-def _check_prompted(prompts, mask_logits: Tensor | None) -> None:
-    points, labels, boxes = prompts
-    if mask_logits is not None or (points is None and boxes is None):
-        return
-    has_points = torch.zeros(()) if labels is None else (labels != PAD).any(dim=-1)
-    has_box = torch.zeros(()) if boxes is None else (boxes != PAD).any(dim=-1)
-    empty = ~(has_points.bool() | has_box.bool())
-    leading = empty[:, 0]
-    if bool(leading.any()):
-        raise PromptError(f"object 0 of picture {int(leading.int().argmax())} has neither a point nor a box")
+def _check_prompted(images: list[list[ObjectPrompt]]) -> None:
+    """Without mask prompts every object needs a point or a box."""
+    for i, objects in enumerate(images):
+        for j, prompt in enumerate(objects):
+            if not prompt.points and not prompt.box:
+                raise PromptError(f"object {j} of picture {i} has neither a point nor a box")
 
 
 def _is_nested(masks) -> bool:

@@ -20,6 +20,7 @@ from sam2_hf.errors import PromptError
 
 PAD = -10  # the library's convention: label of a padding point, and all four numbers of a missing box
 POINT_LABELS = (PAD, -1, 0, 1)
+MISSING_BOX = [PAD] * 4  # of an object without a box in a padded batch
 MASK_LOGIT_SCALE, MASK_LOGIT_BIAS = 20.0, -10.0  # a binary mask as logits: -10 outside, 10 inside
 
 
@@ -86,9 +87,9 @@ def _object(index: int, points: list, labels: list | None, box: list) -> ObjectP
     for label in labels:
         if label not in POINT_LABELS:
             raise PromptError(f"object {index}: label {label} is not a label; use 1 for inside and 0 for outside")
-    if box and box != [PAD] * 4:
+    if box and box != MISSING_BOX:
         _check_box(index, box)
-    return ObjectPrompt(points=points, labels=[int(label) for label in labels], box=[] if box == [PAD] * 4 else box)
+    return ObjectPrompt(points=points, labels=[int(label) for label in labels], box=box)
 
 
 def _check_box(index: int, box: list) -> None:
@@ -111,6 +112,8 @@ def _lift(name: str, value: Any, depth: int, num_images: int) -> list:
     """Nested lists of the wanted depth, one entry per picture."""
     nested = _to_lists(name, value)
     found = _depth(name, nested)
+    if not _has_numbers(nested):
+        raise PromptError(f"`{name}` is empty; give at least one, or leave the argument out")
     if found > depth:
         raise PromptError(f"`{name}` is nested {found} deep, at most {depth} levels mean something: {_LEVELS[name]}")
     if found < depth and num_images != 1:
@@ -165,10 +168,15 @@ def _depth(name: str, nested: Any) -> int:
     return 1 + (depths.pop() if depths else (1 if nested else 0))
 
 
+def _has_numbers(nested: Any) -> bool:
+    return any(_has_numbers(item) for item in nested) if isinstance(nested, list) else True
+
+
 def check_inside(objects: list[ObjectPrompt], size: tuple[int, int], normalized: bool) -> None:
     """Warns about prompts outside a picture of (height, width), refuses those farther out than its own size."""
     height, width = (1.0, 1.0) if normalized else size
-    corners = [(x, y) for prompt in objects if prompt.box for x, y in (prompt.box[:2], prompt.box[2:])]
+    boxes = [prompt.box for prompt in objects if prompt.box and prompt.box != MISSING_BOX]
+    corners = [(x, y) for box in boxes for x, y in (box[:2], box[2:])]
     clicks = [
         tuple(point)
         for prompt in objects
@@ -215,7 +223,7 @@ def prompt_tensors(
                 labels[i, j, :count] = prompt.labels
                 is_real = labels[i, j, :count] != PAD
                 points[i, j, :count][is_real] = np.asarray(prompt.points, dtype=np.float64)[is_real] * scale
-            if prompt.box:
+            if prompt.box and prompt.box != MISSING_BOX:
                 boxes[i, j] = np.asarray(prompt.box, dtype=np.float64) * (scale * 2)
     return (
         torch.from_numpy(points).float() if num_points else None,

@@ -1,0 +1,34 @@
+"""Taking the library's names over happens in a process of its own, because it cannot be undone."""
+
+import subprocess
+import sys
+
+from tests.tiny import micro_model, micro_processor
+
+CODE = """
+import sys
+from transformers import (
+    AutoConfig, AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor, Sam2Config, Sam2VideoConfig,
+)
+import sam2_hf
+video, image = sys.argv[1:]
+assert type(AutoConfig.from_pretrained(video)) is Sam2VideoConfig, "importing took something over"
+sam2_hf.register_auto_classes()
+sam2_hf.register_auto_classes()
+for folder, image_only in ((video, False), (image, True)):
+    config = AutoConfig.from_pretrained(folder)
+    assert type(config) is sam2_hf.Sam2Config and config.image_only == image_only
+    assert type(AutoModel.from_pretrained(folder)) is sam2_hf.Sam2Model
+    assert type(AutoModelForMaskGeneration.from_pretrained(folder)) is sam2_hf.Sam2Model
+    assert type(AutoImageProcessor.from_pretrained(folder)) is sam2_hf.Sam2ImageProcessor
+    processor = AutoProcessor.from_pretrained(folder)
+    assert type(processor) is sam2_hf.Sam2Processor
+    assert type(processor.image_processor) is sam2_hf.Sam2ImageProcessor
+"""
+
+
+def test_auto_classes_resolve_to_ours_after_registration_only(tmp_path):
+    for name, image_only in (("video", False), ("image", True)):
+        micro_model(image_only=image_only).save_pretrained(tmp_path / name)
+        micro_processor().save_pretrained(tmp_path / name)
+    subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "video"), str(tmp_path / "image")], check=True)
