@@ -80,7 +80,7 @@ class Sam2Processor(ProcessorMixin):
         input_masks=None,
         masks=None,
         original_sizes=None,
-        normalized: bool = False,
+        normalized: bool | None = None,
         **kwargs: Unpack[Sam2ProcessorKwargs],
     ) -> BatchFeature:
         """Preprocesses pictures, prompts, or both.
@@ -95,7 +95,7 @@ class Sam2Processor(ProcessorMixin):
             input_masks: low-resolution logits of an earlier `pred_masks`, (batch, objects, height, width).
             masks: binary masks of any size, [image](objects, height, width); they become `input_masks`.
             original_sizes: (height, width) per picture, needed for prompts without pictures.
-            normalized: points and boxes are fractions of width and height.
+            normalized: points and boxes are fractions of width and height; default: pixels.
             kwargs: for the image processor, also as `images_kwargs={...}`; `return_tensors="pt" | "np"`.
 
         Returns:
@@ -121,7 +121,7 @@ class Sam2Processor(ProcessorMixin):
         mask_logits = self._mask_logits(input_masks, masks, len(sizes), target)
         if mask_logits is None:
             _check_prompted(asked)
-        prompts = self._prompts(asked, sizes, target, normalized)
+        prompts = self._prompts(asked, sizes, target, bool(normalized))
         named = zip(("input_points", "input_labels", "input_boxes"), prompts, strict=True)
         features.update({name: tensor for name, tensor in named if tensor is not None})
         if mask_logits is not None:
@@ -136,8 +136,8 @@ class Sam2Processor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        prompts = ["input_points", "input_labels", "input_boxes", "input_masks"]
-        return [*self.image_processor.model_input_names, "original_sizes", *prompts]
+        """What pictures alone become; prompts add fields of their own names."""
+        return [*self.image_processor.model_input_names, "original_sizes"]
 
     def _target_size(self, images_kwargs: dict) -> SizeDict:
         """The size that this call resizes to: an override moves the prompts as well."""

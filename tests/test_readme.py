@@ -1,0 +1,72 @@
+"""What the README shows runs as it stands there."""
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import micro_model, micro_processor
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PHOTO = ROOT / "src" / "sam2_hf" / "assets" / "coffee.jpg"
+CHECKPOINT = "facebook/sam2.1-hiera-tiny"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A working folder with everything the README names: a photo, photos, a checkpoint in its folder."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "photos").mkdir()
+    for target in (folder / "photo.jpg", folder / "photos" / "one.jpg"):
+        shutil.copy(PHOTO, target)
+    for name in (CHECKPOINT, "sam2.1-hiera-tiny"):
+        micro_model().save_pretrained(folder / name)
+        micro_processor().save_pretrained(folder / name)
+    return folder
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_python_examples_run_one_after_the_other(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    script = folder / "readme.py"
+    script.write_text("\n".join(blocks("python")))
+    names = runpy.run_path(str(script))
+    assert names["masks"][0].shape == (1, 3, 400, 600)
+    assert names["refined"].pred_masks.shape[:3] == (1, 1, 1)
+    assert "torch.Size([1, 3, 400, 600])" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", re.findall(r"^sam2-hf (?:predict|info) .*$", README, re.M))
+def test_commands_run(folder, line):
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "sam2-hf"
+    command = [str(Path(sys.executable).with_name("sam2-hf")), *arguments]
+    if arguments[0] == "predict":
+        command += ["--model", CHECKPOINT, "--overwrite"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_first_screen_names_both_commands():
+    assert all(command in "\n".join(README.splitlines()[:20]) for command in ("make demo", "make test"))
+
+
+def test_parity_in_the_readme_is_what_was_measured():
+    """The README rounds up what docs/parity.md lists."""
+    table = (ROOT / "docs" / "parity.md").read_text()
+    rows = [line.split("|")[2:-1] for line in table.splitlines() if re.match(r"\| 2\.[01] ", line)]
+    assert len(rows) == 10
+    logits = max(float(value) for row in rows for value in row[1:3])
+    scores = max(float(row[3]) for row in rows)
+    claimed = re.search(r"mask logits within (\S+), IoU scores within\s+(\S+),", README)
+    assert logits <= float(claimed[1]) <= 2 * logits
+    assert scores <= float(claimed[2]) <= 2 * scores
