@@ -84,7 +84,7 @@ def _run(
             tqdm.write(line, file=sys.stderr)  # above the bar, if there is one
 
     failed = {}
-    for picture, files in tqdm(targets.items(), disable=not bar, unit="picture"):
+    for picture, files in tqdm(targets.items(), disable=None if bar else True, unit="picture"):
         try:
             result = segment(network, processor, picture, **arguments)
         except Sam2Error as error:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from sam2_hf.modeling.configuration import WINDOW_EMBEDDING_SIZE, Sam2HieraDetConfig, as_pair
 from sam2_hf.modeling.layers import MLP, DropPath, attend
+from sam2_hf.modeling.part_configurations import WINDOW_EMBEDDING_SIZE, Sam2HieraDetConfig, as_pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
