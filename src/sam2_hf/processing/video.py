@@ -1,0 +1,91 @@
+"""Frames from anything that holds a video, as one kind of sequence: pictures by number, read when asked for."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from sam2_hf.errors import SourceError
+from sam2_hf.processing.pixels import split_batch, to_pixels
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class FrameSource(Protocol):
+    """Frames by number.
+
+    Attributes:
+        size: (height, width) of every frame, after rotation.
+        fps: mean frames per second, or None.
+    """
+
+    size: tuple[int, int]
+    fps: float | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3, height, width), uint8 or float in [0, 1]."""
+
+
+class PictureFrames:
+    """Frames that are pictures: arrays, tensors, PIL images or paths."""
+
+    fps: float | None = None
+
+    def __init__(self, pictures: Sequence):
+        if not len(pictures):
+            raise SourceError("the video has no frames")
+        self._pictures = pictures
+        self.size = tuple(to_pixels(pictures[0]).shape[-2:])
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        pixels = to_pixels(self._pictures[index])
+        if tuple(pixels.shape[-2:]) != self.size:
+            found = tuple(pixels.shape[-2:])
+            raise SourceError(f"frame {index} is (height, width) {found}, the first is {self.size}")
+        return pixels
+
+
+def folder_frames(folder: Path) -> PictureFrames:
+    """Pictures of a folder in natural order (2 before 10), whatever their names."""
+    pictures = [
+        path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    ]
+    if not pictures:
+        raise SourceError(f"{folder}: no pictures in this folder; frames may be {', '.join(PICTURE_SUFFIXES)}")
+    return PictureFrames(sorted(pictures, key=lambda path: natural_key(path.name)))
+
+
+def natural_key(name: str) -> list:
+    """Sorts numbers inside names as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in parts if part]
+
+
+def frames_from(video) -> FrameSource:
+    """A frame source from a path, a folder, or a list, array or tensor of frames.
+
+    Raises:
+        SourceError: it cannot be read as a video.
+    """
+    if isinstance(video, (str, Path)):
+        path = Path(video)
+        if path.is_dir():
+            return folder_frames(path)
+        if not path.is_file():
+            raise SourceError(f"{path}: no such video file or folder")
+        from sam2_hf.processing.video_file import VideoFileFrames
+
+        return VideoFileFrames(path)
+    if (isinstance(video, (np.ndarray, Tensor)) and video.ndim == 4) or isinstance(video, (list, tuple)):
+        return PictureFrames(split_batch(video) if isinstance(video, (np.ndarray, Tensor)) else list(video))
+    if isinstance(video, (np.ndarray, Tensor)):
+        raise SourceError(f"a video is an array of frames (frames, height, width, 3), got shape {tuple(video.shape)}")
+    raise SourceError(f"a video cannot be a {type(video).__name__}; pass a path, a folder, a list or an array")

@@ -1,0 +1,312 @@
+"""`Sam2InferenceSession`: what a user holds of a video or a stream.
+
+```python
+session = Sam2InferenceSession(model, processor, video=frames)
+session.add_prompt(frame_index=0, object_id=1, points=[[210, 350]])
+for frame in session.propagate():
+    frame.object_ids, frame.masks
+```
+"""
+
+import warnings
+from collections.abc import Hashable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sam2_hf.errors import PromptError, SourceError
+from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.modeling.outputs import PointLabel
+from sam2_hf.processing.masks import resize_logits, suppress_overlaps
+from sam2_hf.processing.processor import Sam2Processor
+from sam2_hf.processing.prompts import check_inside, read_prompts, video_mask
+from sam2_hf.processing.video import FrameSource, frames_from
+from sam2_hf.tracking.frames import FrameStore
+from sam2_hf.tracking.policy import TrackingPolicy
+from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack, Prompt
+from sam2_hf.tracking.tracker import Tracker, absent
+
+BOTH_WAYS = "both"
+DIRECTIONS = {"forward": Direction.FORWARD, "backward": Direction.BACKWARD}
+
+
+class Sam2InferenceSession:
+    """Objects followed through a video, a folder of pictures, an iterator or a live stream.
+
+    Args:
+        model: with memory weights; an image-only checkpoint is refused here.
+        processor: of the same size.
+        video: path, folder, list / array / tensor of frames, iterator, camera index, or None for a stream of
+            `append_frame`.
+        policy: how to track; see `TrackingPolicy`.
+
+    Raises:
+        MissingWeightsError: the checkpoint cannot follow a video.
+        SourceError: the video cannot be read.
+    """
+
+    def __init__(self, model: Sam2Model, processor: Sam2Processor, video=None, *, policy: TrackingPolicy | None = None):
+        model.require_memory()
+        self.model, self.processor = model, processor
+        self.policy = TrackingPolicy() if policy is None else policy
+        self.source: FrameSource | None = None if video is None else frames_from(video)
+        self.size: tuple[int, int] | None = None if self.source is None else self.source.size
+        self.tracks: dict[Hashable, ObjectTrack] = {}
+        self._resets = 0
+        is_stream = self.source is None
+        self._window = self.policy.keep == "window" or (self.policy.keep == "auto" and is_stream)
+        self.frames = FrameStore(
+            model,
+            self._preprocess,
+            self.source,
+            keep_pixels=not self._window,
+            pixels_on_cpu=self.policy.offload in ("video", "all"),
+        )
+        self._tracker = Tracker(model=model, frames=self.frames, policy=self.policy, window=self._window)
+
+    # What a user looks at
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the video, or those appended so far."""
+        return len(self.frames)
+
+    @property
+    def object_ids(self) -> tuple[Hashable, ...]:
+        """Objects in order of first appearance; rows of every result follow it."""
+        return tuple(self.tracks)
+
+    # Prompts
+
+    @torch.inference_mode()
+    def add_prompt(
+        self,
+        *,
+        frame_index: int,
+        object_id: Hashable,
+        points=None,
+        labels=None,
+        box=None,
+        mask=None,
+        clear_old_points: bool = True,
+        normalized: bool = False,
+        use_previous_mask: bool = True,
+    ) -> FrameMasks:
+        """Says where an object is on a frame, or corrects it there. Nothing is remembered before the next pass.
+
+        Args:
+            points: [[x, y], ...] in pixels of the original frame.
+            labels: 1 inside, 0 outside; all inside if not given.
+            box: [x0, y0, x1, y1] in pixels of the original frame.
+            mask: (height, width) of 0 and 1, of any size; an empty one says that the object is not on this frame.
+            clear_old_points: replace the points given on this frame before; False: add to them.
+            normalized: points and box are fractions of width and height.
+            use_previous_mask: what is shown on this frame now helps to draw the new mask.
+
+        Returns:
+            Masks of all objects on this frame.
+
+        Raises:
+            PromptError: nothing was changed.
+        """
+        self._check_frame(frame_index)
+        known = self.tracks.get(object_id)
+        old = None if known is None else known.prompts.get(frame_index)
+        prompt = self._read_prompt(points, labels, box, mask, normalized, None if clear_old_points else old)
+        if box is not None and not clear_old_points and old is not None:
+            raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
+        track = ObjectTrack(object_id) if known is None else known
+        self._tracker.prompt(track, frame_index, prompt, use_previous_mask)
+        self.tracks[object_id] = track
+        return self._frame_masks(frame_index, {key: t.shown(frame_index) for key, t in self.tracks.items()})
+
+    @torch.inference_mode()
+    def clear_prompts(self, *, frame_index: int, object_id: Hashable) -> FrameMasks:
+        """Takes back what was said of an object on a frame, and returns what is shown there now."""
+        track = self._track(object_id)
+        self._check_frame(frame_index)
+        track.prompts.pop(frame_index, None)
+        track.drafts.pop(frame_index, None)
+        memory = track.memories.get(frame_index)
+        if memory is not None and memory.prompted:
+            self._tracker.unprompt(track, frame_index)
+        return self._frame_masks(frame_index, {key: t.shown(frame_index) for key, t in self.tracks.items()})
+
+    def remove_object(self, object_id: Hashable) -> None:
+        """Forgets an object; the others are untouched.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+        self._track(object_id)
+        del self.tracks[object_id]
+
+    def reset(self) -> None:
+        """Forgets all objects and keeps the frames. A running pass ends with an error."""
+        self.tracks.clear()
+        self._resets += 1
+
+    # Passes
+
+    def propagate(
+        self,
+        direction: Literal["forward", "backward", "both"] = "forward",
+        *,
+        start_frame: int | None = None,
+        max_frames: int | None = None,
+    ) -> Iterator[FrameMasks]:
+        """Follows all objects through the video, frame by frame.
+
+        Objects may be added, corrected or removed while a pass is running; additions join at its next frame.
+
+        Args:
+            direction: "both" goes forward to the end and then back from the frame before the start.
+            start_frame: default: the first prompted frame, backward the last.
+            max_frames: at most so many frames in each direction, the start frame included.
+
+        Raises:
+            PromptError: no object has a prompt.
+            ValueError: a direction or frame that does not exist.
+        """
+        if direction not in (*DIRECTIONS, BOTH_WAYS):
+            raise ValueError(f"`direction` must be 'forward', 'backward' or 'both', got {direction!r}")
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"`max_frames` is {max_frames}, but it must be at least 1")
+        if start_frame is not None:
+            self._check_frame(start_frame)
+        self._commit()
+        self._check_prompted()
+        return self._passes(direction, self._start(direction, start_frame), max_frames)
+
+    def _passes(self, direction: str, start: int, max_frames: int | None) -> Iterator[FrameMasks]:
+        length = self.num_frames if max_frames is None else max_frames
+        if direction != "backward":
+            protected = self._read_on_the_way_back(start) if direction == BOTH_WAYS else ()
+            yield from self._pass(range(start, min(start + length, self.num_frames)), Direction.FORWARD, protected)
+        if direction != "forward":
+            first = start - 1 if direction == BOTH_WAYS else start
+            yield from self._pass(range(first, max(start - length, -1), -1), Direction.BACKWARD)
+
+    def _pass(self, span: range, direction: Direction, protected=()) -> Iterator[FrameMasks]:
+        resets = self._resets
+        for frame in span:
+            if self._resets != resets:
+                raise RuntimeError("the session was reset while a pass was running; start a new pass")
+            yield self._step(frame, direction, protected)
+
+    @torch.inference_mode()
+    def _step(self, frame: int, direction: Direction, protected=()) -> FrameMasks:
+        self._tracker.commit(self.tracks.values())
+        return self._frame_masks(frame, self._tracker.step(self.tracks, frame, direction, protected))
+
+    @torch.inference_mode()
+    def append_frame(self, image) -> FrameMasks:
+        """Takes the next frame of a stream and follows the objects known so far to it.
+
+        Args:
+            image: anything that the processor reads.
+        """
+        pixel_values, size = self._read_frame(image)
+        if self.size is not None and size != self.size:
+            raise SourceError(f"the frame is (height, width) {size}, the frames before it are {self.size}")
+        self._commit()  # with features of the frames that the prompts were given on
+        self.size = size
+        frame = self.frames.append(pixel_values)
+        if any(track.memories for track in self.tracks.values()):
+            return self._step(frame, Direction.FORWARD)
+        return self._frame_masks(frame, {})
+
+    # Steps
+
+    @torch.inference_mode()
+    def _commit(self) -> None:
+        self._tracker.commit(self.tracks.values())
+
+    def _start(self, direction: str, start_frame: int | None) -> int:
+        if start_frame is not None:
+            return start_frame
+        prompted = [frame for track in self.tracks.values() for frame in track.prompted]
+        from_the_end = direction == "backward" and self.policy.backward_start == "last"
+        return max(prompted) if from_the_end else min(prompted)
+
+    def _read_on_the_way_back(self, start: int) -> range:
+        """Tracked frames that the backward part of a pass both ways will look at."""
+        return range(start, start + max(5 * self.policy.recent_stride + 1, 16))
+
+    def _check_prompted(self) -> None:
+        without = [key for key, track in self.tracks.items() if not track.prompted]
+        if len(without) == len(self.tracks):
+            raise PromptError("no object has a prompt; add one on any frame before propagating")
+        if without and self.policy.require_all_prompted:
+            raise PromptError(f"object {without[0]!r} has no prompt; add one on any frame, or remove it")
+        if without:
+            warnings.warn(f"objects without a prompt are left out: {without}", UserWarning, stacklevel=3)
+
+    def _check_frame(self, frame: int) -> None:
+        if not 0 <= frame < self.num_frames:
+            there = f"0..{self.num_frames - 1}" if self.num_frames else "it has no frame yet"
+            raise PromptError(f"frame {frame} is not in the video ({there})")
+
+    def _track(self, object_id: Hashable) -> ObjectTrack:
+        if object_id not in self.tracks:
+            raise KeyError(f"there is no object {object_id!r}; known are {list(self.tracks)}")
+        return self.tracks[object_id]
+
+    def _read_prompt(self, points, labels, box, mask, normalized: bool, old: Prompt | None) -> Prompt:
+        """Checks what the user gave and brings it to model pixels, after the points that stay."""
+        if mask is not None:
+            if points is not None or box is not None:
+                raise PromptError("give a mask, or points and a box, but not both on one frame")
+            return Prompt(mask=video_mask(mask, self.model.config.image_size))
+        if points is None and box is None:
+            raise PromptError("no prompt given; pass points=, box= or mask=")
+        wrapped = None if points is None else [[points]]
+        objects = read_prompts(1, wrapped, None if labels is None else [[labels]], None if box is None else [[box]])[0]
+        check_inside(objects, self.size, normalized)
+        height, width = (1, 1) if normalized else self.size
+        side = self.model.config.image_size
+        scaled = [(x / width * side, y / height * side) for x, y in objects[0].points]
+        own_labels = list(objects[0].labels)
+        if objects[0].box:
+            x0, y0, x1, y1 = objects[0].box
+            corners = [(x0 / width * side, y0 / height * side), (x1 / width * side, y1 / height * side)]
+            scaled, own_labels = corners + scaled, [PointLabel.BOX_TOP_LEFT, PointLabel.BOX_BOTTOM_RIGHT, *own_labels]
+        before = () if old is None else tuple(zip(old.points, old.labels, strict=True))
+        every = (*before, *zip(scaled, own_labels, strict=True))
+        return Prompt(points=tuple(point for point, _ in every), labels=tuple(int(label) for _, label in every))
+
+    def _preprocess(self, image) -> Tensor:
+        return self._read_frame(image)[0]
+
+    def _read_frame(self, image) -> tuple[Tensor, tuple[int, int]]:
+        inputs = self.processor.image_processor(image, return_tensors="pt")
+        return inputs["pixel_values"], tuple(inputs["original_sizes"][0].tolist())
+
+    def _frame_masks(self, frame: int, results: dict[Hashable, FrameResult | None]) -> FrameMasks:
+        """Results at the video's size; None: nothing is known of the object on this frame."""
+        device, low_res = self.model.device, self.model.config.low_res_mask_size
+        rows = [absent(low_res, device) if result is None else result for result in results.values()]
+        if not rows:
+            empty = torch.zeros(0, device=device)
+            return FrameMasks(
+                frame_index=frame,
+                object_ids=(),
+                mask_logits=torch.zeros(0, *self.size, device=device),
+                iou_scores=empty,
+                object_score_logits=empty,
+                is_prompted=empty.bool(),
+            )
+        missing = absent(low_res, device).mask_logits
+        logits = [missing if row.mask_logits is None else row.mask_logits.to(device) for row in rows]
+        full = resize_logits(torch.stack(logits).unsqueeze(1), self.size)
+        if self.policy.non_overlap:
+            full = suppress_overlaps(full)
+        return FrameMasks(
+            frame_index=frame,
+            object_ids=tuple(results),
+            mask_logits=full[:, 0],
+            iou_scores=torch.stack([row.iou_score.to(device) for row in rows]),
+            object_score_logits=torch.stack([row.object_score.to(device) for row in rows]),
+            is_prompted=torch.tensor([frame in self.tracks[key].prompts for key in results], device=device),
+        )
