@@ -76,7 +76,7 @@ def convert(
         (part / "README.md").write_text(model_card(recognised, model.config, Path(checkpoint).name))
         if verify:
             with _no_bars():
-                verify_folder(model, part)
+                verify_folder(model, part, recognised.state_dict)
             report("verified: loaded back, weights bit-equal, outputs equal")
         if output.exists():
             output.rmdir()
@@ -85,19 +85,34 @@ def convert(
     return output
 
 
-def reverse(source: str | Path, output: str | Path, *, report: Report = lambda line: None) -> Path:
+def reverse(
+    source: str | Path,
+    output: str | Path,
+    *,
+    config: Sam2Config | None = None,
+    weights_key: str | None = None,
+    report: Report = lambda line: None,
+) -> Path:
     """Writes a `.pt` that the original code loads: `{"model": ...}`, float32, in the original order.
 
     Args:
         source: a folder or weight file in either layout.
         output: file to write; it must not exist.
+        config: needed for weight files of models of no released size; a folder has its own.
+        weights_key: top-level key to read instead of `model`, such as "ema".
+
+    Raises:
+        CheckpointError, CheckpointMismatchError, OutputExistsError: and nothing was written.
     """
     output = Path(output)
     if output.exists():
         raise OutputExistsError(f"{output}: exists already; choose another output or remove it")
-    recognised = recognise(read_weights(source).state_dict)
+    recognised = recognise(read_weights(source, weights_key).state_dict)
     if recognised.image_only:
         raise CheckpointError(f"{source}: image-only weights; the original code loads nothing without the memory part")
+    if config is None and (Path(source) / "config.json").is_file():
+        config = Sam2Config.from_pretrained(source)
+    _check_fit(recognised, _configuration(recognised) if config is None else config)
     state_dict = to_original(recognised.state_dict)
     part = output.with_name(f".{output.name}.part")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +146,7 @@ def load_checkpoint(
     config = _configuration(recognised) if config is None else config
     _check_fit(recognised, config)
     with _no_bars():
-        model = Sam2Model.from_pretrained(None, config=config, state_dict=recognised.state_dict)
+        model = Sam2Model.from_pretrained(None, config=config, state_dict=recognised.state_dict, dtype=torch.float32)
     return model.eval(), recognised
 
 
@@ -179,12 +194,13 @@ def _configuration(recognised: Recognised) -> Sam2Config:
             f"{recognised}: convert it with the configuration it was trained with (--config config.json), "
             "because head counts and windows are not in the weights"
         )
-    return getattr(Sam2Config, recognised.size)(version=recognised.version, image_only=recognised.image_only)
+    version = recognised.version or "2.1"
+    return getattr(Sam2Config, recognised.size)(version=version, image_only=recognised.image_only)
 
 
 def _check_fit(recognised: Recognised, config: Sam2Config) -> None:
     """Names and shapes must match one to one, both ways."""
-    if config.version != recognised.version and not config.image_only:
+    if recognised.version not in (None, config.version) and not config.image_only:
         raise CheckpointMismatchError(
             f"the weights are SAM {recognised.version}, the configuration is {config.version}; what decides it is "
             f"{', '.join(VERSION_MARKS.values())}, in a file of 2.1 and in none of 2.0"
@@ -231,17 +247,17 @@ def _run(options: argparse.Namespace) -> int:
     def report(line: str) -> None:
         print(line, file=sys.stderr)
 
+    config = Sam2Config.from_json_file(options.config) if options.config else None
+    shared = {"config": config, "weights_key": options.weights_key, "report": report}
     if options.reverse:
-        print(reverse(options.checkpoint, options.output, report=report))
+        print(reverse(options.checkpoint, options.output, **shared))
         return 0
     folder = convert(
         options.checkpoint,
         options.output,
-        config=Sam2Config.from_json_file(options.config) if options.config else None,
-        weights_key=options.weights_key,
         allow_image_only=options.allow_image_only,
         verify=not options.no_verify,
-        report=report,
+        **shared,
     )
     print(folder)
     if options.push_to_hub:

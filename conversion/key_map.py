@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sam2_hf.errors import CheckpointError
+from sam2_hf.modeling.position_embedding import FOURIER_COPY, FOURIER_MATRIX
 
 Names = dict[str, Tensor]
 
@@ -129,8 +130,6 @@ KEY_MAP: list[tuple[str, str]] = [
 ]
 
 POINT_EMBEDDING = "prompt_encoder.point_embed.weight"
-FOURIER_MATRIX = "shared_image_embedding.positional_embedding"
-FOURIER_COPY = "prompt_encoder.shared_embedding.positional_embedding"
 _PLACEHOLDERS = {"n": r"\d+", "x": "[qkv]", "tail": "weight|bias"}
 
 
@@ -185,11 +184,6 @@ def hub_name(original: str) -> str:
 def original_name(hub: str) -> str:
     """Original name of one Hub name."""
     return _rename(hub, source=1)
-
-
-def is_original(name: str) -> bool:
-    """Whether a SAM 2 file in the original layout can hold this name."""
-    return next(_matches(name, source=0), None) is not None
 
 
 def _rename(name: str, source: int) -> str:

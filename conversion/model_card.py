@@ -37,7 +37,7 @@ trained further may have another.
 def model_card(recognised: Recognised, config: Sam2Config, source: str) -> str:
     """Markdown with the front matter that the Hub reads."""
     return TEMPLATE.format(
-        title=f"SAM {recognised.version} {recognised.size or 'custom size'}",
+        title=f"SAM {recognised.version or 2} {recognised.size or 'custom size'}",
         source=source,
         image_size=config.image_size,
         video=", pictures only" if config.image_only else ", pictures and videos",

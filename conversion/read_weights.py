@@ -49,6 +49,10 @@ def read_weights(path: str | Path, weights_key: str | None = None) -> ReadWeight
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
     notes: list[str] = []
+    if weights_key is not None and path.suffix not in PICKLE_SUFFIXES:
+        raise CheckpointError(
+            f"{path}: weights_key={weights_key!r} has a meaning for {', '.join(PICKLE_SUFFIXES)} only"
+        )
     if path.is_dir():
         loaded = _read_folder(path)
     elif path.suffix == ".safetensors":
@@ -110,6 +114,9 @@ def _pick_state_dict(path: Path, loaded, weights_key: str | None, notes: list[st
     if weights_key is not None:
         if weights_key not in loaded:
             raise CheckpointError(f"{path}: has no key {weights_key!r}; its keys are {sorted(map(str, loaded))[:8]}")
+        if not isinstance(loaded[weights_key], dict):
+            found = type(loaded[weights_key]).__name__
+            raise CheckpointError(f"{path}: {weights_key!r} is a {found}, not a dictionary of tensors")
         return loaded[weights_key]
     ema = [key for key in EMA_KEYS if key in loaded]
     if ema:

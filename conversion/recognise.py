@@ -33,12 +33,12 @@ class Recognised:
 
     state_dict: dict[str, Tensor]
     layout: Literal["original", "Hub"]
-    version: Literal["2.0", "2.1"]
+    version: Literal["2.0", "2.1"] | None  # None: image-only weights are the same in both
     size: str | None  # None: not one of the released sizes
     image_only: bool
 
     def __str__(self) -> str:
-        what = f"SAM {self.version} {self.size or 'of no released size'}"
+        what = f"SAM {self.version or 2} {self.size or 'of no released size'}"
         return f"{what}, {self.layout} layout, {len(self.state_dict)} tensors" + (
             ", no memory" if self.image_only else ""
         )
@@ -49,12 +49,12 @@ def recognise(state_dict: dict[str, Tensor]) -> Recognised:
 
     Raises:
         CheckpointError: not SAM 2, both layouts mixed, or names that no SAM 2 has.
-        CheckpointMismatchError: half of what makes a 2.1, or a size that contradicts itself.
+        CheckpointMismatchError: half of what makes a 2.1.
     """
     layout = _layout(state_dict)
     hub = to_hub(state_dict) if layout == "original" else with_fourier_copies(state_dict)
     image_only = not any(name.startswith(("memory_attention.", "memory_encoder.")) for name in hub)
-    version = _version(hub)
+    version = None if image_only else _version(hub)
     return Recognised(state_dict=hub, layout=layout, version=version, size=_size(hub), image_only=image_only)
 
 
@@ -95,10 +95,5 @@ def _size(hub: dict[str, Tensor]) -> str | None:
         return None
     pooling = tuple(sorted(int(match[1]) for match in numbers if match[2] == "proj.weight"))
     background = hub[prefix + "pos_embed"].shape[-1] if prefix + "pos_embed" in hub else BACKGROUND[size]
-    if pooling != POOLING_BLOCKS[size] or background != BACKGROUND[size]:
-        raise CheckpointMismatchError(
-            f"{stem} channels and {blocks} blocks are {size}, but blocks {pooling} pool (expected "
-            f"{POOLING_BLOCKS[size]}) and pos_embed is {background} wide (expected {BACKGROUND[size]}); "
-            "pass the configuration it was trained with"
-        )
-    return size
+    is_release = pooling == POOLING_BLOCKS[size] and background == BACKGROUND[size]
+    return size if is_release else None

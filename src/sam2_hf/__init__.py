@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 _HOME = {
     "Sam2Config": "sam2_hf.modeling.configuration",
+    "FrameMasks": "sam2_hf.tracking.records",
+    "ImageResult": "sam2_hf.pipelines.results",
     "Sam2ImageProcessor": "sam2_hf.processing.image",
+    "Sam2InferenceSession": "sam2_hf.tracking.session",
     "Sam2Model": "sam2_hf.modeling.model",
     "Sam2Processor": "sam2_hf.processing.processor",
+    "TrackingPolicy": "sam2_hf.tracking.policy",
     "register_auto_classes": "sam2_hf.pipelines.registry",
 }
 
@@ -18,10 +22,24 @@ if TYPE_CHECKING:
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
     from sam2_hf.pipelines.registry import register_auto_classes
+    from sam2_hf.pipelines.results import ImageResult
     from sam2_hf.processing.image import Sam2ImageProcessor
     from sam2_hf.processing.processor import Sam2Processor
+    from sam2_hf.tracking.policy import TrackingPolicy
+    from sam2_hf.tracking.records import FrameMasks
+    from sam2_hf.tracking.session import Sam2InferenceSession
 
-__all__ = ["Sam2Config", "Sam2ImageProcessor", "Sam2Model", "Sam2Processor", "register_auto_classes"]
+__all__ = [
+    "FrameMasks",
+    "ImageResult",
+    "Sam2Config",
+    "Sam2ImageProcessor",
+    "Sam2InferenceSession",
+    "Sam2Model",
+    "Sam2Processor",
+    "TrackingPolicy",
+    "register_auto_classes",
+]
 
 
 def __getattr__(name: str):

@@ -210,11 +210,10 @@ def test_cut_off_and_foreign_files_are_refused(original, tmp_path):
             load_checkpoint(tmp_path / name)
 
 
-def test_size_that_contradicts_itself_is_refused():
+def test_size_that_only_resembles_a_release_needs_its_configuration():
     state_dict = weights("2.1", "tiny")
     state_dict["image_encoder.trunk.pos_embed"] = torch.zeros(1, 96, 14, 14)
-    with pytest.raises(CheckpointMismatchError, match=r"pos_embed is 14 wide \(expected 7\)"):
-        recognise(state_dict)
+    assert recognise(state_dict).size is None
 
 
 def test_configuration_is_asked_for_where_the_weights_do_not_tell(original, tmp_path):
@@ -231,3 +230,45 @@ def test_existing_output_is_never_touched(original, tmp_path):
     with pytest.raises(OutputExistsError, match="exists already"):
         reverse(path, path)
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+def test_weights_stay_float32_whatever_the_configuration_says(original, tmp_path):
+    config = micro_config()
+    config.dtype = torch.bfloat16
+    folder = convert(saved({"model": original}, tmp_path), tmp_path / "out", config=config)
+    assert same(Sam2Model.from_pretrained(folder, dtype=torch.float32), to_hub(original))
+
+
+def test_reverse_refuses_incomplete_weights(original, tmp_path):
+    hub = to_hub(original)
+    del hub["no_memory_embedding"], hub["mask_decoder.iou_token.weight"]
+    save_file(hub, tmp_path / "part.safetensors")
+    with pytest.raises(CheckpointMismatchError, match="2 missing keys"):
+        reverse(tmp_path / "part.safetensors", tmp_path / "back.pt", config=CONFIG)
+    assert not (tmp_path / "back.pt").exists()
+
+
+def test_reverse_takes_the_weights_that_are_named(original, tmp_path):
+    path = saved(wrapped(original, "ema beside model"), tmp_path)
+    written = torch.load(reverse(path, tmp_path / "back.pt", config=CONFIG, weights_key="ema"), weights_only=True)
+    assert torch.equal(written["model"]["no_mem_embed"], original["no_mem_embed"] + 1)
+
+
+def test_key_that_holds_no_weights_is_refused(original, tmp_path):
+    path = saved(wrapped(original, "trainer"), tmp_path)
+    with pytest.raises(CheckpointError, match="'epoch' is a int, not a dictionary of tensors"):
+        load_checkpoint(path, config=CONFIG, weights_key="epoch")
+    save_file(original, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="has a meaning for"):
+        load_checkpoint(tmp_path / "a.safetensors", config=CONFIG, weights_key="ema")
+
+
+def test_image_only_weights_have_no_version_and_fit_their_own_configuration(original, tmp_path):
+    image_only = micro_config(image_only=True)
+    with torch.device("meta"):
+        names = set(Sam2Model(image_only).state_dict())
+    save_file({name: tensor for name, tensor in to_hub(original).items() if name in names}, tmp_path / "i.safetensors")
+    image_only.save_pretrained(tmp_path / "config")
+    config = type(image_only).from_json_file(tmp_path / "config" / "config.json")
+    folder = convert(tmp_path / "i.safetensors", tmp_path / "out", config=config, allow_image_only=True)
+    assert "SAM 2 custom size" in (folder / "README.md").read_text()

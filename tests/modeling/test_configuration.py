@@ -181,3 +181,17 @@ def test_sizes_of_parts_that_contradict_each_other_are_refused():
 def test_memory_as_wide_as_the_model_is_possible():
     config = micro_config(memory_encoder_output_channels=64)
     assert config.memory_encoder_output_channels == config.hidden_size
+
+
+def test_image_only_survives_every_way_to_make_a_configuration(tmp_path):
+    config = micro_config(image_only=True)
+    config.save_pretrained(tmp_path)
+    made = (Sam2Config(**config.to_dict()), Sam2Config.from_json_file(tmp_path / "config.json"))
+    for again in made:
+        assert again.image_only and again.model_type == "sam2_video" and again.to_dict()["model_type"] == "sam2"
+
+
+def test_configuration_made_of_anothers_parts_leaves_the_other_alone():
+    first = Sam2Config()
+    Sam2Config(vision_config=first.vision_config, image_size=512)
+    assert first.vision_config.backbone_config.image_size == [1024, 1024]

@@ -5,8 +5,8 @@ import torch
 
 from sam2_hf import Sam2Model
 from sam2_hf.errors import MissingWeightsError
-from sam2_hf.modeling.model import NO_OBJECT_LOGIT
-from sam2_hf.modeling.outputs import MemoryBatch, PromptBatch
+from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT
+from sam2_hf.modeling.outputs import MaskPrediction, MemoryBatch, PromptBatch
 from tests.tiny import IMAGE_SIZE, micro_config, micro_model
 
 LOW = IMAGE_SIZE // 4
@@ -163,16 +163,19 @@ def test_mask_prompts_are_clamped_on_the_way_in(model, embeddings):
     )
 
 
-def test_unstable_single_mask_falls_back_to_the_best_candidate(model, embeddings):
-    everything = ask(model, embeddings, input_points=points([(30, 40)]), multimask_output=True)
-    single = ask(model, embeddings, input_points=points([(30, 40)]), multimask_output=False)
-    best = everything.iou_scores.argmax()
-    steady = micro_model()
-    steady.config.mask_decoder_config.dynamic_multimask_via_stability = False
-    plain = ask(steady, embeddings, input_points=points([(30, 40)]), multimask_output=False)
-    assert single.pred_masks.shape == (1, 1, 1, LOW, LOW)
-    is_candidate = torch.equal(single.pred_masks[0, 0, 0], everything.pred_masks[0, 0, best])
-    assert is_candidate != torch.equal(single.pred_masks, plain.pred_masks)
+def test_only_an_unstable_single_mask_falls_back_to_the_best_candidate(model):
+    logits = torch.zeros(2, 4, 8, 8)
+    logits[:, 0, :4], logits[:, 0, 4:] = 9.0, -9.0
+    logits[1, 0, 2] = 0.01  # row 1: between the two thresholds of stability
+    logits[:, 1:] = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    scores = torch.tensor([[0.1, 0.2, 0.9, 0.3]] * 2)
+    drawn = MaskPrediction(
+        mask_logits=logits, iou_scores=scores, object_score_logits=torch.ones(2, 1), mask_tokens=torch.zeros(2, 4, 64)
+    )
+    chosen = model.mask_decoder._stable_single_mask(drawn)
+    assert torch.equal(chosen.mask_logits[0], logits[0, :1]) and chosen.iou_scores[0, 0] == scores[0, 0]
+    assert torch.equal(chosen.mask_logits[1], logits[1, 2:3]) and chosen.iou_scores[1, 0] == scores[1, 2]
+    assert torch.equal(chosen.mask_tokens, drawn.mask_tokens[:, :1])
 
 
 def test_high_resolution_maps_are_not_copied_for_each_object(model, embeddings, monkeypatch):
@@ -427,3 +430,51 @@ def test_prompt_embeddings_are_those_of_the_verbs(model):
     with torch.no_grad():
         sparse, dense = model.get_prompt_embeddings(input_points=clicks)
     assert sparse.shape == (1, 2, 2, 64) and dense.shape == (2, 64, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"enable_occlusion_spatial_embedding": False, "enable_temporal_pos_encoding_for_object_pointers": False},
+        {"memory_attention_num_layers": 1},
+    ],
+)
+def test_memory_weights_that_do_not_fit_are_reported(model, tmp_path, overrides):
+    model.save_pretrained(tmp_path)
+    _, info = Sam2Model.from_pretrained(tmp_path, output_loading_info=True, **overrides)
+    assert info["unexpected_keys"]
+
+
+def test_half_precision_model_takes_float32_embeddings_and_memory(model, pixels, tmp_path):
+    model.save_pretrained(tmp_path)
+    half = Sam2Model.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    with torch.no_grad():
+        embeddings = model.get_image_embeddings(pixels[:1])
+        assert half(image_embeddings=embeddings).pred_masks.dtype == torch.bfloat16
+        memory = memory_of(half, None, rows=1, frames=2, num_pointers=1)
+        assert half.recall(half.encode_image(pixels[:1]), memory).image_embedding.dtype == torch.bfloat16
+
+
+def test_maps_of_a_picture_are_views_in_a_ragged_batch_too(model, pixels, monkeypatch):
+    with torch.no_grad():
+        embeddings = model.get_image_embeddings(pixels)
+    seen = []
+    original = model.mask_decoder.forward
+    monkeypatch.setattr(model.mask_decoder, "forward", lambda f, *a, **k: seen.append(f) or original(f, *a, **k))
+    labels = torch.tensor([[[1, 1], [1, -10]], [[1, -10], [-10, -10]]])
+    ask(model, embeddings, input_points=torch.rand(2, 2, 2, 2) * 200, input_labels=labels)
+    storages = {features.high_res_0.untyped_storage().data_ptr() for features in seen}
+    assert storages == {embeddings[0].untyped_storage().data_ptr()}
+
+
+@pytest.mark.filterwarnings("ignore:The following device_map keys")  # accelerate does not know single parameters
+def test_offloaded_embeddings_are_brought_in(model, pixels, tmp_path):
+    pytest.importorskip("accelerate")
+    model.save_pretrained(tmp_path / "model", max_shard_size="1MB")
+    loaded = Sam2Model.from_pretrained(
+        tmp_path / "model", device_map="auto", max_memory={"cpu": "2MB"}, offload_folder=tmp_path / "offload"
+    )
+    with torch.no_grad():
+        found = loaded(pixels[:1], input_points=points([(30, 40)])).pred_masks
+        expected = model(pixels[:1], input_points=points([(30, 40)])).pred_masks
+    torch.testing.assert_close(found, expected)

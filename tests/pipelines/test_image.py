@@ -74,3 +74,7 @@ def test_source_and_timings_are_recorded(parts, tmp_path):
 def test_nothing_asked_is_refused(parts):
     with pytest.raises(PromptError, match="no prompt given"):
         segment(*parts, scene())
+
+
+def test_picture_of_three_columns_is_no_riddle(parts):
+    assert segment(*parts, scene_image(60, 90).crop((0, 0, 3, 60)), points=[1, 30]).size == (60, 3)

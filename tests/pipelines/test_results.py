@@ -161,3 +161,11 @@ def test_picture_is_read_again_from_its_source(tmp_path):
 
 def test_summary_counts_objects():
     assert result(timings={"encode": 40.0, "decode": 1.4}).summary() == "3 objects; 41 ms"
+
+
+def test_ids_may_be_names_and_numpy_numbers_but_not_twice():
+    named = result(object_ids=("cat", np.int64(5), 2))
+    assert ImageResult.from_json(named.to_json()).object_ids == ("cat", 5, 2)
+    assert np.asarray(named.plot()).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ValueError, match="an id of its own"):
+        result(object_ids=(1, 1, 2))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sam2_hf import Sam2ImageProcessor
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.pixels import open_picture, split_batch, to_pixels
 from tests.tiny import scene, scene_image
@@ -89,10 +90,10 @@ def test_file_and_picture_object_are_the_same(tmp_path):
         assert torch.equal(to_pixels(source), to_pixels(scene(40, 60)))
 
 
-def test_callers_tensor_is_never_edited():
-    picture = torch.from_numpy(scene(40, 60))
+def test_callers_picture_is_never_edited():
+    picture = torch.rand(40, 60, 3)
     before = picture.clone()
-    to_pixels(picture).add(1)
+    Sam2ImageProcessor(size={"height": 8, "width": 8})(picture, return_tensors="pt")
     assert torch.equal(picture, before)
 
 
@@ -145,3 +146,13 @@ def test_cut_off_file_is_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue()[: buffer.tell() // 2])
     with pytest.raises(DecodeError, match="is the file complete"):
         open_picture(tmp_path / "a.jpg")
+
+
+def test_dark_picture_of_mode_i_is_refused_instead_of_guessed():
+    with pytest.raises(SourceError, match="may be 8 or 16 bit"):
+        to_pixels(Image.fromarray(np.full((4, 4), 200, np.int32)))
+
+
+def test_address_that_does_not_answer_is_named():
+    with pytest.raises(SourceError, match=r"http://127\.0\.0\.1:9/a\.png: no answer"):
+        to_pixels("http://127.0.0.1:9/a.png")

@@ -189,3 +189,29 @@ def test_size_that_contradicts_the_model_is_refused(tmp_path):
     with pytest.raises(CheckpointMismatchError, match=r"resizes to 512, but config\.json says image_size 256"):
         Sam2Processor.from_pretrained(tmp_path)
     assert Sam2Processor.from_pretrained(tmp_path, size={"height": 256, "width": 256}).target_size == 256
+
+
+def test_half_precision_inputs_keep_clicks_where_they_are():
+    processor = Sam2Processor(Sam2ImageProcessor())
+    inputs = processor(images=scene(), input_points=[51.3, 27.7], input_boxes=[1, 2, 51.3, 27.7], return_tensors="pt")
+    expected = {name: inputs[name].clone() for name in ("input_points", "input_boxes")}
+    half = inputs.to(torch.bfloat16)
+    assert half["pixel_values"].dtype == torch.bfloat16
+    assert half["input_labels"].dtype == torch.int64
+    for name, tensor in expected.items():
+        assert torch.equal(half[name], tensor)
+
+
+def test_single_label_of_a_single_point_is_a_number(processor):
+    assert prepared(processor, input_points=[30, 40], input_labels=0)["input_labels"].tolist() == [[[0]]]
+
+
+def test_size_of_a_single_picture_may_be_flat(processor):
+    assert processor(original_sizes=(60, 90), input_points=[30, 40])["original_sizes"].tolist() == [[60, 90]]
+
+
+def test_lists_of_tensors_are_masks_whatever_their_dtype(processor):
+    logits = [torch.randn(64, 64, requires_grad=True), torch.randn(64, 64).bfloat16()]
+    assert prepared(processor, input_masks=[torch.stack([entry.float() for entry in logits])])["input_masks"].shape
+    assert prepared(processor, input_masks=logits[:1])["input_masks"].shape == (1, 1, 64, 64)
+    assert prepared(processor, masks=[torch.ones(8, 8)])["input_masks"].shape == (1, 1, 64, 64)

@@ -165,3 +165,18 @@ def test_model_refuses_prompts_that_cannot_be_meant(model, case):
     maps = [torch.zeros(1, 8, 64, 64), torch.zeros(1, 16, 32, 32), torch.zeros(1, 64, 16, 16)]
     with pytest.raises(ValueError, match=message):
         model(image_embeddings=maps, **prompts)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"input_points": torch.zeros(1, 1, 1, 2), "input_labels": torch.full((1, 1, 1), 4)}, r"holds 4; labels are 1"),
+        ({"input_points": torch.zeros(1, 1, 1, 2), "input_labels": torch.full((1, 1, 1), 0.9)}, r"holds 0\.9"),
+        ({"input_points": torch.full((1, 1, 1, 2), NAN)}, r"`input_points` has NaN"),
+        ({"input_boxes": torch.full((1, 1, 4), INF)}, r"`input_boxes` has NaN or infinite"),
+    ],
+)
+def test_model_checks_values_of_prompts(model, prompts, message):
+    maps = [torch.zeros(1, 8, 64, 64), torch.zeros(1, 16, 32, 32), torch.zeros(1, 64, 16, 16)]
+    with pytest.raises(ValueError, match=message):
+        model(image_embeddings=maps, **prompts)

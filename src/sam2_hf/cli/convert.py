@@ -40,18 +40,12 @@ def convert(
 
     if sha256 is not None:
         convert_checkpoint.check_sha256(source, sha256)
+    settings = Sam2Config.from_json_file(config) if config else None
+    shared = {"config": settings, "weights_key": weights_key, "report": report}
     if to == "meta":
-        typer.echo(convert_checkpoint.reverse(source, target, report=report))
+        typer.echo(convert_checkpoint.reverse(source, target, **shared))
         return
-    folder = convert_checkpoint.convert(
-        source,
-        target,
-        config=Sam2Config.from_json_file(config) if config else None,
-        weights_key=weights_key,
-        allow_image_only=image_only,
-        verify=check,
-        report=report,
-    )
+    folder = convert_checkpoint.convert(source, target, allow_image_only=image_only, verify=check, **shared)
     typer.echo(folder)
     if push_to_hub:
         typer.echo(convert_checkpoint.push(folder, push_to_hub, private=private))

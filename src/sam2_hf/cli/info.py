@@ -64,5 +64,4 @@ def _model(name: str, offline: bool) -> dict:
         "blocks": trunk.blocks_per_stage,
         "stem": trunk.hidden_size,
         "video": not config.image_only,
-        "licence": "Apache-2.0 for the released weights",
     }

@@ -159,6 +159,8 @@ class Sam2Config(PreTrainedConfig):
     memory_fuser_hidden_act: str = "gelu"
 
     def __post_init__(self, **kwargs):
+        if kwargs.pop("model_type", None) == IMAGE_ONLY_MODEL_TYPE:
+            self.image_only = True
         self.vision_config = as_config(Sam2VisionConfig, self.vision_config)
         width = self.vision_config.fpn_hidden_size
         self.prompt_encoder_config = as_config(Sam2PromptEncoderConfig, self.prompt_encoder_config, hidden_size=width)
@@ -283,7 +285,7 @@ class Sam2Config(PreTrainedConfig):
         """As in any configuration; overrides of our own fields are settled and validated with the rest."""
         own = {key for key in cls.__annotations__ if key in kwargs and not isinstance(kwargs[key], dict)}
         overrides = {key: kwargs.pop(key) for key in own}
-        return super().from_dict({**_normalise_model_type(config_dict), **overrides}, **kwargs)
+        return super().from_dict({**config_dict, **overrides}, **kwargs)
 
     @classmethod
     def tiny(cls, version: Literal["2.0", "2.1"] = "2.1", **overrides) -> "Sam2Config":

@@ -7,6 +7,8 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+TRANSFORMER_LAYER_NORM_EPS = 1e-5  # of both transformers, unlike the trunk's and the maps' 1e-6; in every release
+
 
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of a map (batch, channels, height, width)."""
@@ -92,6 +94,11 @@ def attend(
 def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
     """(rows, tokens, channels) to (rows, heads, tokens, head_channels)."""
     return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def all_rows(embedding: nn.Embedding, device: torch.device) -> Tensor:
+    """The whole table of an embedding, read through its forward so that offloaded weights are brought in."""
+    return embedding(torch.arange(embedding.num_embeddings, device=device))
 
 
 def share(values: Tensor, rows: int) -> Tensor:

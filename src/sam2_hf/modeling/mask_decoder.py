@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from sam2_hf.modeling.configuration import Sam2MaskDecoderConfig
-from sam2_hf.modeling.layers import MLP, LayerNorm2d, add_shared
+from sam2_hf.modeling.layers import MLP, LayerNorm2d, add_shared, all_rows
 from sam2_hf.modeling.outputs import ImageFeatures, MaskPrediction, PromptEmbeddings
 from sam2_hf.modeling.two_way_transformer import Sam2TwoWayTransformer
 
@@ -52,16 +52,20 @@ class Sam2MaskDecoder(nn.Module):
         self, features: ImageFeatures, prompts: PromptEmbeddings, multimask_output: bool, **kwargs
     ) -> MaskPrediction:
         """Decodes `rows` objects of `batch` pictures; see `Sam2Model.decode_masks`."""
+        if not multimask_output and self.config.dynamic_multimask_via_stability and not self.training:
+            return self._stable_single_mask(self.draw(features, prompts, **kwargs))
+        return self.without_fallback(features, prompts, multimask_output, **kwargs)
+
+    def without_fallback(
+        self, features: ImageFeatures, prompts: PromptEmbeddings, multimask_output: bool, **kwargs
+    ) -> MaskPrediction:
+        """As `forward`, with the single mask as it was drawn."""
         everything = self.draw(features, prompts, **kwargs)
-        if multimask_output:
-            return _take(everything, slice(1, None))
-        if self.config.dynamic_multimask_via_stability and not self.training:
-            return self._stable_single_mask(everything)
-        return _take(everything, slice(0, 1))
+        return _take(everything, slice(1, None) if multimask_output else slice(0, 1))
 
     def draw(self, features: ImageFeatures, prompts: PromptEmbeddings, **kwargs) -> MaskPrediction:
         """All masks of all mask tokens: the single one first, then the candidates."""
-        tokens = self._tokens(prompts.sparse)
+        tokens = self._tokens(prompts.sparse)  # (rows, 6 + prompts, channels)
         image = _add_dense(features.image_embedding, prompts.dense)
         height, width = image.shape[-2:]
         position = features.dense_position.flatten(2).transpose(1, 2).to(image.dtype)
@@ -78,7 +82,8 @@ class Sam2MaskDecoder(nn.Module):
 
     def _tokens(self, sparse: Tensor) -> Tensor:
         """Object score, IoU, masks, prompts: (rows, 6 + prompts, channels)."""
-        own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        tables = (self.obj_score_token, self.iou_token, self.mask_tokens)
+        own = torch.cat([all_rows(table, sparse.device) for table in tables])
         return torch.cat((own.expand(sparse.shape[0], -1, -1), sparse), dim=1)
 
     def _upscale(self, image: Tensor, features: ImageFeatures) -> Tensor:

@@ -10,9 +10,8 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sam2_hf.modeling.configuration import Sam2Config
-from sam2_hf.modeling.layers import attend, share, split_heads
+from sam2_hf.modeling.layers import TRANSFORMER_LAYER_NORM_EPS, attend, share, split_heads
 from sam2_hf.modeling.position_embedding import AxialRotaryTable
-from sam2_hf.modeling.two_way_transformer import TRANSFORMER_LAYER_NORM_EPS
 
 CURRENT_POSITION_WEIGHT = 0.1  # of the sine encoding of the current frame; the same in every release
 

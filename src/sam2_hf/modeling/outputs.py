@@ -45,14 +45,13 @@ class ImageFeatures:
         """The same pictures with another stride-16 map."""
         return replace(self, image_embedding=image_embedding)
 
-    def of_pictures(self, index: Tensor) -> "ImageFeatures":
-        """Features for rows whose pictures are numbered by `index` (rows,); shared where there is one picture."""
-        if self.image_embedding.shape[0] == 1:
-            return self
+    def of_picture(self, index: int) -> "ImageFeatures":
+        """Features of one picture of the batch, as views."""
+        one = slice(index, index + 1)
         return ImageFeatures(
-            image_embedding=self.image_embedding[index],
-            high_res_0=self.high_res_0[index],
-            high_res_1=self.high_res_1[index],
+            image_embedding=self.image_embedding[one],
+            high_res_0=self.high_res_0[one],
+            high_res_1=self.high_res_1[one],
             dense_position=self.dense_position,
         )
 
@@ -100,6 +99,23 @@ class MaskPrediction:
     iou_scores: Tensor
     object_score_logits: Tensor
     mask_tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectPrediction:
+    """One mask per object, as memory keeps it.
+
+    Attributes:
+        mask_logits: (rows, 4 height, 4 width) float32 at stride 4; -1024 everywhere where the object is absent.
+        iou_scores: (rows,), the estimate of the mask's IoU; not hidden where the object is absent.
+        object_score_logits: (rows,), above 0 where the object is visible.
+        object_pointers: (rows, channels).
+    """
+
+    mask_logits: Tensor
+    iou_scores: Tensor
+    object_score_logits: Tensor
+    object_pointers: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 # Copyright 2026 The sam2_hf authors. Licensed under the Apache License, Version 2.0.
 """Configurations of the parts of SAM 2: trunk, image encoder, prompt encoder, mask decoder."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -273,7 +274,7 @@ class Sam2MaskDecoderConfig(PreTrainedConfig):
 def as_config(config_class: type[PreTrainedConfig], value, **defaults) -> PreTrainedConfig:
     """A nested part from an object of ours, an object of the library's own class, a dictionary or None."""
     if isinstance(value, config_class):
-        return value
+        return copy.deepcopy(value)  # sizes are settled in place, which must not reach the caller's object
     if isinstance(value, PreTrainedConfig):
         value = value.to_dict()
     if value is None or isinstance(value, dict):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 TEMPERATURE = 10000.0
+FOURIER_MATRIX = "shared_image_embedding.positional_embedding"  # under two names in files, once in memory
+FOURIER_COPY = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def sine_encoding_2d(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:

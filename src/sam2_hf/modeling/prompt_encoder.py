@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from sam2_hf.modeling.configuration import Sam2PromptEncoderConfig
-from sam2_hf.modeling.layers import LayerNorm2d
+from sam2_hf.modeling.layers import LayerNorm2d, all_rows
 from sam2_hf.modeling.outputs import PointLabel, PromptBatch, PromptEmbeddings
 from sam2_hf.modeling.position_embedding import FourierEmbedding
 
@@ -52,14 +52,15 @@ class Sam2PromptEncoder(nn.Module):
 
     def forward(self, prompts: PromptBatch, rows: int) -> PromptEmbeddings:
         """Encodes the prompts of `rows` objects."""
-        if prompts.points is None:
-            sparse = self.point_embed.weight.new_zeros(rows, 0, self.point_embed.embedding_dim)
-        else:
-            sparse = self.embed_points(prompts.points, prompts.labels)
-        if prompts.mask_logits is None:
-            dense = self.no_mask_embed.weight[:, :, None, None]  # (1, channels, 1, 1)
-        else:
+        if prompts.mask_logits is not None:
             dense = self.embed_masks(prompts.mask_logits)
+        else:
+            device = self.shared_embedding.positional_embedding.device
+            dense = all_rows(self.no_mask_embed, device)[:, :, None, None]  # (1, channels, 1, 1)
+        if prompts.points is not None:
+            sparse = self.embed_points(prompts.points, prompts.labels)
+        else:
+            sparse = dense.new_zeros(rows, 0, dense.shape[1])
         return PromptEmbeddings(sparse=sparse, dense=dense)
 
     def embed_points(self, points: Tensor, labels: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class Sam2PromptEncoder(nn.Module):
         position = self.shared_embedding(points / self.image_size).to(self.point_embed.weight.dtype)
         embedded = position + self.point_embed(labels.clamp(min=0))
         is_point = (labels >= 0).unsqueeze(-1)
-        return torch.where(is_point, embedded, self.not_a_point_embed.weight)
+        return torch.where(is_point, embedded, all_rows(self.not_a_point_embed, labels.device))
 
     def embed_masks(self, mask_logits: Tensor) -> Tensor:
         """(rows, 1, any height, any width) logits to (rows, channels, height, width)."""

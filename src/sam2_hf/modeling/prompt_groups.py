@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2_hf.modeling.outputs import PointLabel, PromptBatch
+from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT
+from sam2_hf.modeling.outputs import MaskPrediction, PointLabel, PromptBatch
 from sam2_hf.shapes import check_shape
 
 MASK_PROMPT_CLAMP = 32.0  # mask prompts are clamped to this on the way in, as the original does on the way out
@@ -32,7 +33,11 @@ class PromptRows:
         return self.batch * self.objects
 
     def groups(self) -> Iterator[tuple[Tensor | None, PromptBatch]]:
-        """Row numbers and prompts of each group; None for all rows. Rows without any prompt are in no group."""
+        """Row numbers and prompts of each group; None for all rows.
+
+        Groups of a padded batch hold objects of one picture, so that its maps are shared and never copied. Rows without
+        any prompt are in no group.
+        """
         if self.points is None or not bool((self.labels == PointLabel.PAD).any()):
             yield None, PromptBatch(points=self.points, labels=self.labels, mask_logits=self.mask_logits)
             return
@@ -41,10 +46,11 @@ class PromptRows:
         labels = self.labels.gather(1, real_first)
         points = self.points.gather(1, real_first.unsqueeze(-1).expand(-1, -1, 2))
         counts = is_real.sum(dim=1)
-        for count in counts.unique().tolist():
+        picture = torch.arange(self.rows, device=counts.device) // self.objects
+        for index, count in torch.stack((picture, counts), dim=1).unique(dim=0).tolist():
             if count == 0 and self.mask_logits is None:
                 continue
-            rows = (counts == count).nonzero().squeeze(1)
+            rows = ((picture == index) & (counts == count)).nonzero().squeeze(1)
             yield (
                 rows,
                 PromptBatch(
@@ -112,11 +118,24 @@ def _points(points: Tensor | None, labels: Tensor | None) -> tuple[Tensor | None
         raise ValueError(
             f"`input_labels` has shape {tuple(labels.shape)}, but `input_points` needs {tuple(points.shape[:3])}"
         )
+    known = torch.isin(labels, torch.tensor([int(label) for label in PointLabel], device=labels.device))
+    if not bool(known.all()):
+        wrong = labels[~known].flatten()[0].item()
+        raise ValueError(
+            f"`input_labels` holds {wrong:g}; labels are 1 inside, 0 outside, {int(PointLabel.PAD)} padding"
+        )
+    _check_finite("input_points", points)
     return points.float(), labels.long()
+
+
+def _check_finite(name: str, tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"`{name}` has NaN or infinite coordinates")
 
 
 def _with_boxes(boxes: Tensor, points: Tensor | None, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     check_shape("input_boxes", boxes, "batch objects 4")
+    _check_finite("input_boxes", boxes)
     corners = boxes.float().unflatten(-1, (2, 2))  # (batch, objects, 2, 2)
     kinds = torch.tensor([PointLabel.BOX_TOP_LEFT, PointLabel.BOX_BOTTOM_RIGHT], device=boxes.device)
     missing = (boxes == PointLabel.PAD).all(dim=-1, keepdim=True)  # (batch, objects, 1)
@@ -151,3 +170,23 @@ def _match_objects(masks: Tensor, objects: int) -> Tensor:
             f"`input_masks` has {masks.shape[1]} objects, the other prompts have {objects}; give one per object"
         )
     return masks.expand(-1, objects, -1, -1)
+
+
+def in_order(rows: int, parts: list[tuple[Tensor, MaskPrediction]]) -> MaskPrediction:
+    """One prediction from groups of rows. Rows in no group are objects without a prompt: absent."""
+    if not parts:
+        raise ValueError("every object is padding; give at least one point, box or mask")
+
+    def gather(field: str, missing: float) -> Tensor:
+        first = getattr(parts[0][1], field)
+        gathered = first.new_full((rows, *first.shape[1:]), missing)
+        for index, part in parts:
+            gathered = gathered.index_copy(0, index, getattr(part, field))
+        return gathered
+
+    return MaskPrediction(
+        mask_logits=gather("mask_logits", NO_OBJECT_LOGIT),
+        iou_scores=gather("iou_scores", 0.0),
+        object_score_logits=gather("object_score_logits", NO_OBJECT_LOGIT),
+        mask_tokens=gather("mask_tokens", 0.0),
+    )

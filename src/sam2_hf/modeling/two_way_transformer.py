@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sam2_hf.modeling.configuration import Sam2MaskDecoderConfig
-from sam2_hf.modeling.layers import MLP, add_shared, attend, share, split_heads
+from sam2_hf.modeling.layers import MLP, TRANSFORMER_LAYER_NORM_EPS, add_shared, attend, share, split_heads
 
-TRANSFORMER_LAYER_NORM_EPS = 1e-5  # unlike the trunk's and the maps' 1e-6; the same in every release
 TRANSFORMER_ACTIVATION = "relu"
 
 

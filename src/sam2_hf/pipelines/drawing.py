@@ -1,6 +1,8 @@
 """Masks, points and boxes drawn over a picture, with Pillow and NumPy only."""
 
 import colorsys
+import zlib
+from collections.abc import Hashable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -8,9 +10,10 @@ from PIL import Image, ImageDraw
 GOLDEN_ANGLE = 0.618033988749895  # successive hues this far apart never come close to each other
 
 
-def colour_of(object_id: int) -> tuple[int, int, int]:
+def colour_of(object_id: Hashable) -> tuple[int, int, int]:
     """The same clear colour for the same id, always."""
-    hue = (0.58 + object_id * GOLDEN_ANGLE) % 1.0
+    number = object_id if isinstance(object_id, int) else zlib.crc32(str(object_id).encode())
+    hue = (0.58 + number * GOLDEN_ANGLE) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 

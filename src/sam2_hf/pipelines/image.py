@@ -60,6 +60,7 @@ def segment(
     clock.lap("load")
     inputs = processor(
         images=pixels,
+        input_data_format="channels_first",
         input_points=points,
         input_labels=labels,
         input_boxes=boxes,
@@ -71,15 +72,12 @@ def segment(
     clock.lap("preprocess")
     embeddings = model.get_image_embeddings(inputs.pop("pixel_values"))
     clock.lap("encode")
-    outputs = [
-        model(image_embeddings=embeddings, multimask_output=multimask, **part)
-        for part in _object_batches(inputs, object_batch)
-    ]
+    answers = _decode(model, embeddings, inputs, multimask, object_batch)
     clock.lap("decode")
-    logits = torch.cat([output.pred_masks[0] for output in outputs])
-    iou_scores = torch.cat([output.iou_scores[0] for output in outputs])
-    best_first = iou_scores.argsort(dim=1, descending=True, stable=True)
-    dense, stability = _dense_masks(processor, logits, best_first, size, max_hole_area, max_sprinkle_area)
+    best_first = answers["iou_scores"].argsort(dim=1, descending=True, stable=True)
+    dense, stability = _dense_masks(
+        processor, answers["pred_masks"], best_first, size, max_hole_area, max_sprinkle_area
+    )
     found = [Masks.from_dense(candidates, size) for candidates in dense]
     best = Masks([candidates.rle[0] for candidates in found], size)
     clock.lap("postprocess")
@@ -89,14 +87,26 @@ def segment(
         masks=best,
         object_ids=tuple(object_ids) if object_ids is not None else tuple(range(1, len(best) + 1)),
         boxes=best.boxes(),
-        iou_scores=iou_scores.gather(1, best_first)[:, 0].float().cpu().numpy(),
+        iou_scores=answers["iou_scores"].gather(1, best_first)[:, 0].float().cpu().numpy(),
         stability=stability,
-        object_scores=torch.cat([output.object_score_logits[0, :, 0] for output in outputs]).float().cpu().numpy(),
+        object_scores=answers["object_score_logits"][:, 0].float().cpu().numpy(),
         prompts=_prompts(points, labels, boxes, len(best), size if normalized else None),
         alternatives=tuple(found) if multimask else (),
         timings=clock.milliseconds,
         image=pixels,
     )
+
+
+def _decode(
+    model: Sam2Model, embeddings: list[Tensor], prompts: dict[str, Tensor], multimask: bool, object_batch: int
+) -> dict[str, Tensor]:
+    """Outputs for all objects of one picture, decoded in blocks: name -> (objects, ...)."""
+    outputs = [
+        model(image_embeddings=embeddings, multimask_output=multimask, **part)
+        for part in _object_batches(prompts, object_batch)
+    ]
+    names = ("pred_masks", "iou_scores", "object_score_logits")
+    return {name: torch.cat([output[name][0] for output in outputs]) for name in names}
 
 
 class _Clock:

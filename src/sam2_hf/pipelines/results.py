@@ -2,12 +2,14 @@
 
 import io
 import json
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from sam2_hf.errors import OutputExistsError
 from sam2_hf.pipelines.drawing import colour_of, draw_mask, draw_prompt
@@ -36,12 +38,12 @@ class ImageResult:
         prompts: what was asked for each object, in original pixels.
         alternatives: per object all candidates of an ambiguous click, best first; empty if one mask was asked for.
         timings: milliseconds of each stage.
-        image: the picture itself, for drawing; not saved.
+        image: the picture itself, for drawing; a tensor is (3, height, width). Not saved.
     """
 
     size: tuple[int, int]
     masks: Masks
-    object_ids: tuple[int, ...]
+    object_ids: tuple[Hashable, ...]
     boxes: np.ndarray
     iou_scores: np.ndarray
     stability: np.ndarray
@@ -53,6 +55,10 @@ class ImageResult:
     image: Any = field(default=None, repr=False)
 
     def __post_init__(self):
+        ids = tuple(key.item() if isinstance(key, np.generic) else key for key in self.object_ids)
+        object.__setattr__(self, "object_ids", ids)
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"`object_ids` are {ids}; every object needs an id of its own")
         count = len(self.masks)
         parallel = {name: len(getattr(self, name)) for name in ("object_ids", "boxes", *SCORES)}
         parallel |= {name: len(getattr(self, name)) for name in ("prompts", "alternatives") if getattr(self, name)}
@@ -159,7 +165,8 @@ class ImageResult:
         picture = self.image if self.image is not None else self.source
         if picture is None:
             raise ValueError("the picture is not kept in this result; pass `image=` when making it, or a `source`")
-        pixels = to_pixels(picture)
+        is_normal_form = isinstance(picture, Tensor)
+        pixels = to_pixels(picture, data_format="channels_first" if is_normal_form else None)
         if pixels.is_floating_point():
             pixels = (pixels * 255).round().byte()
         return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()).copy()

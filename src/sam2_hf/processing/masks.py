@@ -8,6 +8,7 @@ from torch import Tensor
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 CLEANED_MARGIN = 10.0  # logits beyond the threshold that filled holes and removed sprinkles get
+FILLED_HOLE_LOGIT = 0.1  # of holes that video fills
 OVERLAP_LOGIT = -10.0  # what a pixel of another object is pushed down to
 
 
@@ -88,6 +89,13 @@ def clean_logits(logits: Tensor, threshold: float, max_hole_area: float, max_spr
             small = np.stack([small_components(mask, area) for mask in found]).reshape(logits.shape)
             cleaned = cleaned.masked_fill(torch.from_numpy(small).to(logits.device), value)
     return cleaned
+
+
+def fill_holes(logits: Tensor, max_area: float) -> Tensor:
+    """Raises holes of up to `max_area` pixels in (..., height, width) just above 0, as video does."""
+    outside = (logits <= 0).cpu().numpy().reshape(-1, *logits.shape[-2:])
+    holes = np.stack([small_components(mask, max_area) for mask in outside]).reshape(logits.shape)
+    return logits.masked_fill(torch.from_numpy(holes).to(logits.device), FILLED_HOLE_LOGIT)
 
 
 def small_components(mask: np.ndarray, max_area: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from huggingface_hub import get_session
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from sam2_hf.errors import DecodeError, SourceError
@@ -31,7 +31,7 @@ def open_picture(source: str | Path) -> Image.Image:
         with Image.open(data) as picture:
             picture.load()
             return ImageOps.exif_transpose(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # each format of Pillow raises its own kinds for damaged data
         raise DecodeError(f"{source}: not a readable picture ({error}); is the file complete?") from error
 
 
@@ -42,7 +42,10 @@ def _local(path: Path) -> Path:
 
 
 def _fetch(url: str) -> io.BytesIO:
-    response = get_session().get(url, timeout=URL_TIMEOUT_S, follow_redirects=True)
+    try:
+        response = get_session().get(url, timeout=URL_TIMEOUT_S, follow_redirects=True)
+    except Exception as error:  # refused, unknown host, timeout: the kinds belong to the HTTP library in use
+        raise SourceError(f"{url}: no answer ({type(error).__name__}); check the address") from error
     if response.status_code != 200:
         raise SourceError(f"{url}: the server answered {response.status_code}; check the address")
     return io.BytesIO(response.content)
@@ -96,11 +99,11 @@ def _pil_to_array(image: Image.Image, convert_rgb: bool) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BIT_MODES:
         values = np.asarray(image).astype(np.int64)
+        found = f"a picture of mode {image.mode!r} has values {values.min()} to {values.max()}"
         if values.min() < 0 or values.max() > 65535:
-            found = f"{values.min()} to {values.max()}"
-            raise SourceError(
-                f"a picture of mode {image.mode!r} has values {found}; only 16-bit values 0 to 65535 are read"
-            )
+            raise SourceError(f"{found}; only 16-bit values 0 to 65535 are read")
+        if image.mode == "I" and values.max() <= 255:
+            raise SourceError(f"{found}, which may be 8 or 16 bit; convert it to mode 'L' or 'I;16'")
         return values.astype(np.uint16)
     if image.mode == "F":
         return np.asarray(image)

@@ -14,17 +14,31 @@ from sam2_hf.processing.masks import post_process_masks
 from sam2_hf.processing.prompts import (
     PAD,
     ObjectPrompt,
+    as_tensor,
     check_inside,
     mask_logits_of,
     prompt_tensors,
     read_prompts,
 )
 
+COORDINATES = ("input_points", "input_boxes")
+
 
 class Sam2ProcessorKwargs(ProcessingKwargs, total=False):
     """Keyword arguments for the parts of `Sam2Processor`."""
 
     images_kwargs: Sam2ImageProcessorKwargs
+
+
+class Sam2Inputs(BatchFeature):
+    """Inputs of `Sam2Model`. `to(dtype)` leaves coordinates in float32: half precision would move clicks by pixels."""
+
+    def to(self, *args, **kwargs) -> "Sam2Inputs":
+        coordinates = {name: self.pop(name) for name in COORDINATES if name in self}
+        super().to(*args, **kwargs)
+        device = self["original_sizes"].device
+        self.update({name: tensor.to(device) for name, tensor in coordinates.items()})
+        return self
 
 
 class Sam2Processor(ProcessorMixin):
@@ -99,8 +113,8 @@ class Sam2Processor(ProcessorMixin):
             kwargs: for the image processor, also as `images_kwargs={...}`; `return_tensors="pt" | "np"`.
 
         Returns:
-            `pixel_values`, `original_sizes` and, as given, `labels`, `input_points`, `input_labels`, `input_boxes`,
-            `input_masks`, ready for `model(**inputs)`.
+            `pixel_values`, `original_sizes` and, as given, `input_points`, `input_labels`, `input_boxes`,
+            `input_masks`, ready for `model(**inputs)`; and `labels`, from segmentation maps, for training.
 
         Raises:
             PromptError: prompts that cannot be meant.
@@ -111,8 +125,7 @@ class Sam2Processor(ProcessorMixin):
         if images is None:
             if original_sizes is None:
                 raise ValueError("pass `images`, or `original_sizes` for prompts without pictures")
-            sizes = np.atleast_2d(np.asarray([[int(side) for side in size] for size in original_sizes]))
-            features = BatchFeature({"original_sizes": torch.from_numpy(sizes)})
+            features = BatchFeature({"original_sizes": as_tensor(original_sizes).long().reshape(-1, 2)})
         else:
             features = self.image_processor(images, segmentation_maps, return_tensors="pt", **images_kwargs)
         target = self._target_size(images_kwargs)
@@ -126,7 +139,7 @@ class Sam2Processor(ProcessorMixin):
         features.update({name: tensor for name, tensor in named if tensor is not None})
         if mask_logits is not None:
             features["input_masks"] = mask_logits
-        return _as_type(features, return_tensors)
+        return _as_type(Sam2Inputs(features), return_tensors)
 
     def post_process_masks(
         self, masks, original_sizes, mask_threshold: float = 0.0, binarize: bool = True, **kwargs
@@ -172,7 +185,7 @@ class Sam2Processor(ProcessorMixin):
             return torch.stack(logits)
         if input_masks is None:
             return None
-        logits = torch.as_tensor(input_masks if isinstance(input_masks, Tensor) else np.array(input_masks)).float()
+        logits = as_tensor(input_masks).float()
         logits = logits.reshape((1,) * max(0, 4 - logits.dim()) + tuple(logits.shape))
         if not bool(torch.isfinite(logits).all()):
             raise PromptError("`input_masks` has NaN or infinite logits")

@@ -111,6 +111,8 @@ def _check_finite(what: str, values: list) -> None:
 def _lift(name: str, value: Any, depth: int, num_images: int) -> list:
     """Nested lists of the wanted depth, one entry per picture."""
     nested = _to_lists(name, value)
+    if name == "labels" and not isinstance(nested, list):
+        nested = [nested]  # one point, one label
     found = _depth(name, nested)
     if not _has_numbers(nested):
         raise PromptError(f"`{name}` is empty; give at least one, or leave the argument out")
@@ -232,20 +234,49 @@ def prompt_tensors(
     )
 
 
+def video_mask(mask, size: int) -> Tensor:
+    """A binary mask (height, width) in the model's size: (size, size) bool. It may be empty.
+
+    Raises:
+        PromptError: another number of axes, or values other than 0 and 1 (or 0 and 255).
+    """
+    values = _binary(mask)
+    if values.dim() != 2 or values.numel() == 0:
+        raise PromptError(f"`mask` must be (height, width), got {tuple(values.shape)}; pass one object per call")
+    values = (values > 0).float()
+    if tuple(values.shape) != (size, size):
+        values = F.interpolate(values[None, None], (size, size), mode="bilinear", antialias=True)[0, 0]
+    return values >= 0.5
+
+
 def mask_logits_of(masks, mask_size: tuple[int, int]) -> Tensor:
     """Binary masks of any size as mask prompts: (objects, height, width) to (objects, *mask_size) logits.
 
     Raises:
         PromptError: values other than 0 and 1 (or 0 and 255), or a shape that is not (objects, height, width).
     """
-    values = torch.as_tensor(np.array(masks) if not isinstance(masks, Tensor) else masks)
+    values = _binary(masks)
     if values.dim() == 2:
         values = values.unsqueeze(0)
     if values.dim() != 3 or values.numel() == 0:
         raise PromptError(f"`masks` must be (height, width) or (objects, height, width), got {tuple(values.shape)}")
+    logits = (values > 0).float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+    return F.interpolate(logits.unsqueeze(1), mask_size, mode="bilinear", antialias=True).squeeze(1)
+
+
+def _binary(masks) -> Tensor:
+    values = as_tensor(masks)
     found = values.unique()
     if len(found) > 2 or not {float(value) for value in found} <= {0.0, 1.0, 255.0}:
         shown = ", ".join(f"{float(value):g}" for value in found[:4])
         raise PromptError(f"`masks` must be binary, but holds {shown}, ...; pass logits as `input_masks`")
-    logits = (values > 0).float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
-    return F.interpolate(logits.unsqueeze(1), mask_size, mode="bilinear", antialias=True).squeeze(1)
+    return values
+
+
+def as_tensor(values) -> Tensor:
+    """A tensor on the CPU from a tensor, an array, or any nesting of lists of them."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    if isinstance(values, (list, tuple)):
+        return torch.stack([as_tensor(value) for value in values])
+    return torch.as_tensor(np.array(values))
