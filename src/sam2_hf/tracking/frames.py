@@ -47,6 +47,10 @@ class FrameStore:
                 self._appended.popitem(last=False)
         return frame
 
+    def skip(self, count: int) -> None:
+        """Counts frames of a stream that were seen before and are gone."""
+        self._num_appended += count
+
     def features(self, frame: int) -> ImageFeatures:
         """Features of a frame, encoded unless they are among the last ones used."""
         if frame not in self._features:

@@ -10,8 +10,10 @@ for frame in session.propagate():
 
 import warnings
 from collections.abc import Hashable, Iterator
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +27,7 @@ from sam2_hf.processing.video import FrameSource, frames_from
 from sam2_hf.tracking.frames import FrameStore
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack, Prompt
+from sam2_hf.tracking.saving import load_state, save_state
 from sam2_hf.tracking.tracker import Tracker, absent
 
 BOTH_WAYS = "both"
@@ -50,6 +53,7 @@ class Sam2InferenceSession:
         model.require_memory()
         self.model, self.processor = model, processor
         self.policy = TrackingPolicy() if policy is None else policy
+        self._video_path = str(video) if isinstance(video, (str, Path)) else None
         self.source: FrameSource | None = None if video is None else frames_from(video)
         self.size: tuple[int, int] | None = None if self.source is None else self.source.size
         self.tracks: dict[Hashable, ObjectTrack] = {}
@@ -111,6 +115,7 @@ class Sam2InferenceSession:
             PromptError: nothing was changed.
         """
         self._check_frame(frame_index)
+        object_id = object_id.item() if isinstance(object_id, np.generic) else object_id
         known = self.tracks.get(object_id)
         old = None if known is None else known.prompts.get(frame_index)
         prompt = self._read_prompt(points, labels, box, mask, normalized, None if clear_old_points else old)
@@ -216,6 +221,40 @@ class Sam2InferenceSession:
         if any(track.memories for track in self.tracks.values()):
             return self._step(frame, Direction.FORWARD)
         return self._frame_masks(frame, {})
+
+    # Disk
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the session's state, without the video, to a safetensors file; an existing one is replaced."""
+        path = Path(path)
+        facts = {"video": self._video_path, "size": self.size, "num_frames": self.num_frames}
+        save_state(path, self.tracks, self.policy, facts)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, model: Sam2Model, processor: Sam2Processor, video=None) -> "Sam2InferenceSession":
+        """Goes on where `save` left off: resumed tracking equals uninterrupted tracking.
+
+        Args:
+            video: as for a new session; default: the path that the saved session had, if it had one.
+
+        Raises:
+            SourceError: the file is no session, or the video is not the one it was saved with.
+        """
+        tracks, policy, facts = load_state(Path(path))
+        video = facts["video"] if video is None else video
+        session = cls(model, processor, video, policy=policy)
+        saved_size = None if facts["size"] is None else tuple(facts["size"])
+        if video is not None and (session.size, session.num_frames) != (saved_size, facts["num_frames"]):
+            raise SourceError(
+                f"{path}: saved with {facts['num_frames']} frames of (height, width) {saved_size}, the video has "
+                f"{session.num_frames} of {session.size}; pass the video it was saved with"
+            )
+        session.tracks.update(tracks)
+        if video is None:  # a stream goes on counting
+            session.size = saved_size
+            session.frames.skip(facts["num_frames"])
+        return session
 
     # Steps
 

@@ -1,0 +1,101 @@
+"""A session's state on disk: one safetensors file, its tensors by name and everything else as JSON in its header.
+
+The video itself is not saved; a path is remembered, anything else is given again when loading.
+"""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sam2_hf.errors import SourceError
+from sam2_hf.tracking.policy import TrackingPolicy
+from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt
+
+FORMAT = "sam2_hf.session.1"
+RESULT_FIELDS = tuple(field.name for field in fields(FrameResult))
+
+
+def save_state(path: Path, tracks: dict, policy: TrackingPolicy, facts: dict) -> None:
+    """Writes tracks, policy and a few plain facts; the file has its name only once it is complete."""
+    tensors: dict[str, Tensor] = {}
+    objects = [_pack(track, f"{row}", tensors) for row, track in enumerate(tracks.values())]
+    options = asdict(policy)
+    if policy.memory_dtype is not None:
+        options["memory_dtype"] = str(policy.memory_dtype).removeprefix("torch.")
+    header = {"format": FORMAT, "state": json.dumps({"objects": objects, "policy": options, **facts})}
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, part, header)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:
+    """Tracks, policy and facts of a file that `save_state` wrote.
+
+    Raises:
+        SourceError: it is no session of ours.
+    """
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+        if header.get("format") != FORMAT:
+            raise SourceError(f"{path}: not a saved session (format {header.get('format')!r}, expected {FORMAT!r})")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state = json.loads(header["state"])
+    options = state.pop("policy")
+    if options["memory_dtype"] is not None:
+        options["memory_dtype"] = getattr(torch, options["memory_dtype"])
+    tracks = [_unpack(entry, f"{row}", tensors) for row, entry in enumerate(state.pop("objects"))]
+    return {track.object_id: track for track in tracks}, TrackingPolicy(**options), state
+
+
+def _pack(track: ObjectTrack, row: str, tensors: dict[str, Tensor]) -> dict:
+    """What is plain of a track; its tensors go by name."""
+    for frame, draft in track.drafts.items():
+        _pack_result(draft.result, f"{row}.draft.{frame}", tensors)
+    for frame, memory in track.memories.items():
+        _pack_result(memory.result, f"{row}.memory.{frame}", tensors)
+        if memory.spatial is not None:
+            tensors[f"{row}.memory.{frame}.spatial"] = memory.spatial
+    for frame, prompt in track.prompts.items():
+        if prompt.mask is not None:
+            tensors[f"{row}.prompt.{frame}.mask"] = prompt.mask
+    return {
+        "id": track.object_id,
+        "prompts": {frame: {"points": p.points, "labels": p.labels} for frame, p in track.prompts.items()},
+        "drafts": {frame: draft.as_prompted for frame, draft in track.drafts.items()},
+        "memories": {frame: memory.prompted for frame, memory in track.memories.items()},
+        "visited": {frame: int(direction) for frame, direction in track.visited.items()},
+    }
+
+
+def _pack_result(result: FrameResult, name: str, tensors: dict[str, Tensor]) -> None:
+    for field in RESULT_FIELDS:
+        if getattr(result, field) is not None:
+            tensors[f"{name}.{field}"] = getattr(result, field)
+
+
+def _unpack(entry: dict, row: str, tensors: dict[str, Tensor]) -> ObjectTrack:
+    def result(name: str) -> FrameResult:
+        return FrameResult(**{field: tensors.get(f"{name}.{field}") for field in RESULT_FIELDS})
+
+    track = ObjectTrack(entry["id"])
+    for frame, prompt in entry["prompts"].items():
+        points = tuple(tuple(point) for point in prompt["points"])
+        mask = tensors.get(f"{row}.prompt.{frame}.mask")
+        track.prompts[int(frame)] = Prompt(points=points, labels=tuple(prompt["labels"]), mask=mask)
+    for frame, as_prompted in entry["drafts"].items():
+        track.drafts[int(frame)] = Draft(result=result(f"{row}.draft.{frame}"), as_prompted=as_prompted)
+    for frame, prompted in entry["memories"].items():
+        name = f"{row}.memory.{frame}"
+        spatial = tensors.get(f"{name}.spatial")
+        track.memories[int(frame)] = FrameMemory(result=result(name), spatial=spatial, prompted=prompted)
+    track.visited = {int(frame): Direction(direction) for frame, direction in entry["visited"].items()}
+    return track

@@ -1,0 +1,393 @@
+"""A session keeps its promises: exactness properties, and each defect of other implementations done right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sam2_hf import Sam2InferenceSession, TrackingPolicy
+from sam2_hf.errors import MissingWeightsError, PromptError, SourceError
+from tests.golden.recipe import golden_scene
+from tests.tiny import micro_model, micro_processor
+
+HEIGHT, WIDTH, NUM_FRAMES = 54, 96, 12
+SIDE = 64  # of the model's input: the smallest that has all the parts
+POLICY = TrackingPolicy()
+CLICKS = {1: (30, 20), 2: (70, 40)}
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return micro_model(image_size=SIDE), micro_processor(SIDE)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    return [golden_scene(HEIGHT, WIDTH, frame) for frame in range(40)]
+
+
+def session_of(parts, frames, **policy) -> Sam2InferenceSession:
+    return Sam2InferenceSession(*parts, video=frames, policy=replace(POLICY, **policy))
+
+
+def click(session, frame=0, object_id=1, at=None, label=1, **more):
+    point = CLICKS.get(object_id, (50, 25)) if at is None else at
+    return session.add_prompt(frame_index=frame, object_id=object_id, points=[point], labels=[label], **more)
+
+
+def logits(passed) -> dict[int, torch.Tensor]:
+    return {frame.frame_index: frame.mask_logits for frame in passed}
+
+
+def assert_same(first, second, tolerance=0.0):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], atol=tolerance, rtol=0)
+
+
+# Exactness
+
+
+def test_objects_together_are_objects_one_by_one(parts, frames):
+    together = session_of(parts, frames[:NUM_FRAMES])
+    for object_id in CLICKS:
+        click(together, object_id=object_id)
+    found = logits(together.propagate())
+    for row, object_id in enumerate(CLICKS):
+        alone = session_of(parts, frames[:NUM_FRAMES])
+        click(alone, object_id=object_id)
+        assert_same({f: x[row : row + 1] for f, x in found.items()}, logits(alone.propagate()), 1e-5)
+
+
+def test_stream_is_the_whole_video(parts, frames):
+    whole = session_of(parts, frames[:NUM_FRAMES])
+    click(whole)
+    expected = logits(whole.propagate())
+    stream = Sam2InferenceSession(*parts, policy=POLICY)
+    found = {}
+    for index in range(NUM_FRAMES):
+        shown = stream.append_frame(frames[index])
+        if index == 0:
+            shown = click(stream)
+        found[index] = shown.mask_logits
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("limit", [None, 2])
+def test_window_gives_what_keeping_everything_gives(parts, frames, direction, stride, limit):
+    found = []
+    for keep in ("all", "window"):
+        session = session_of(parts, frames, keep=keep, recent_stride=stride, max_prompted_frames=limit)
+        for frame in (16, 20, 27):
+            click(session, frame=frame, at=(40 + frame, 25))
+        found.append(logits(session.propagate(direction, start_frame=20)))
+    assert_same(*found)
+
+
+def test_window_keeps_no_more_than_can_be_read(parts, frames):
+    session = session_of(parts, frames, keep="window")
+    click(session)
+    for frame in session.propagate():
+        last = frame.frame_index
+        memories = session.tracks[1].memories.values()
+        assert sum(memory.spatial is not None for memory in memories) <= 1 + 6
+        assert sum(memory.result.object_pointer is not None for memory in memories) <= 1 + 15
+        assert sum(memory.result.mask_logits is not None for memory in memories) <= 2
+    assert last == len(frames) - 1
+
+
+@pytest.mark.parametrize("offload", ["state", "video", "all"])
+def test_offloading_changes_no_number(parts, frames, offload):
+    found = []
+    for where in ("none", offload):
+        session = session_of(parts, frames[:6], offload=where)
+        click(session)
+        found.append(logits(session.propagate()))
+    assert_same(*found)
+
+
+def test_encoder_runs_once_per_frame_and_memory_attention_once_per_group(parts, frames, monkeypatch):
+    calls = []
+    original = parts[0].memory_attention.forward
+    monkeypatch.setattr(parts[0].memory_attention, "forward", lambda *a, **k: calls.append(1) or original(*a, **k))
+    session = session_of(parts, frames[:8])
+    for object_id in (1, 2, 3):
+        click(session, object_id=object_id)
+    list(session.propagate())
+    assert session.frames.encodings == 8
+    assert len(calls) == 7  # the prompted frame needs none; three objects are one group
+
+
+def test_saved_and_loaded_session_goes_on_as_if_nothing_had_happened(parts, frames, tmp_path):
+    first = session_of(parts, frames[:NUM_FRAMES])
+    click(first), click(first, object_id=2, frame=1)
+    list(first.propagate(max_frames=6))
+    click(first, frame=4, at=(60, 30), label=0)  # a draft on the way
+    first.save(tmp_path / "session.safetensors")
+    expected = logits(first.propagate(start_frame=4))
+    second = Sam2InferenceSession.load(tmp_path / "session.safetensors", *parts, video=frames[:NUM_FRAMES])
+    assert second.object_ids == (1, 2) and second.policy == first.policy
+    assert_same(logits(second.propagate(start_frame=4)), expected)
+
+
+# What other implementations get wrong
+
+
+def test_correction_on_prompted_frame_survives_propagation(parts, frames):
+    session = session_of(parts, frames[:6])
+    click(session)
+    list(session.propagate())
+    corrected = click(session, frame=0, at=(60, 30), label=0).mask_logits
+    after = logits(session.propagate())
+    assert torch.equal(after[0], corrected)
+
+
+def test_correction_on_tracked_frame_survives_propagation(parts, frames):
+    session = session_of(parts, frames[:6])
+    click(session)
+    before = logits(session.propagate())
+    corrected = click(session, frame=3, at=(60, 30), label=0).mask_logits
+    after = logits(session.propagate())
+    assert torch.equal(after[3], corrected) and not torch.equal(after[3], before[3])
+    assert not torch.equal(after[4], before[4])
+
+
+def test_upstream_loses_the_correction(parts, frames):
+    session = session_of(parts, frames[:6], keep_corrections=False)
+    click(session)
+    before = logits(session.propagate())
+    click(session, frame=3, at=(60, 30), label=0)
+    assert_same(logits(session.propagate()), before)
+
+
+def test_second_click_uses_the_mask_before_it(parts, frames):
+    """The library's own session ignores it: giving two points at once or one after the other is the same there."""
+    one_by_one, at_once = session_of(parts, frames[:1]), session_of(parts, frames[:1])
+    click(one_by_one)
+    second = click(one_by_one, at=(60, 30), label=0, clear_old_points=False)
+    both = at_once.add_prompt(frame_index=0, object_id=1, points=[CLICKS[1], (60, 30)], labels=[1, 0])
+    assert not torch.equal(second.mask_logits, both.mask_logits)
+    clean = click(one_by_one, at=(60, 30), label=0, use_previous_mask=False)
+    only = click(session_of(parts, frames[:1]), at=(60, 30), label=0)
+    assert torch.equal(clean.mask_logits, only.mask_logits)
+
+
+def test_two_objects_prompted_in_two_calls_are_both_tracked(parts, frames):
+    session = session_of(parts, frames[:3])
+    click(session, object_id=1), click(session, object_id=2)
+    assert [frame.object_ids for frame in session.propagate()] == [(1, 2)] * 3
+
+
+def test_video_of_one_frame_works_again_and_again(parts, frames):
+    session = session_of(parts, frames[:1], pointer_span="clip")
+    for at in ((30, 20), (40, 25), (50, 30)):
+        click(session, at=at)
+        (frame,) = session.propagate()
+        assert frame.mask_logits.isfinite().all() and frame.iou_scores.isfinite().all()
+
+
+def test_object_joins_at_its_first_prompt(parts, frames):
+    session = session_of(parts, frames[:8])
+    click(session, object_id=1), click(session, object_id=2, frame=4)
+    ids = {frame.frame_index: frame.object_ids for frame in session.propagate()}
+    assert ids == {**dict.fromkeys(range(4), (1,)), **dict.fromkeys(range(4, 8), (1, 2))}
+    assert set(session.tracks[2].memories) == set(range(4, 8))  # nothing before it pollutes its memory
+    both = {frame.frame_index: frame.object_ids for frame in session.propagate("both", start_frame=4)}
+    assert 2 in both[0] and 2 in both[7]
+
+
+def test_late_object_leaves_the_others_as_they_are(parts, frames):
+    plain, mixed = session_of(parts, frames[:8]), session_of(parts, frames[:8])
+    click(plain), click(mixed), click(mixed, object_id=2, frame=4)
+    expected = logits(plain.propagate())
+    assert_same({f: x[:1] for f, x in logits(mixed.propagate()).items()}, expected, 1e-5)
+
+
+def test_new_object_in_a_backward_pass_leaves_the_direction_of_others(parts, frames):
+    session = session_of(parts, frames[:8])
+    click(session, frame=6)
+    passed = session.propagate("backward")
+    next(passed), next(passed)
+    click(session, object_id=2, frame=4)
+    ids = [frame.object_ids for frame in passed]
+    assert ids[0] == (1, 2) and len(ids) == 5  # frame 4, where it joins, to frame 0
+    assert {int(d) for d in session.tracks[1].visited.values()} == {-1}
+
+
+def test_backward_pass_starts_at_the_last_prompt_and_reaches_frame_0(parts, frames):
+    session = session_of(parts, frames[:8])
+    click(session, frame=2), click(session, frame=5)
+    assert [frame.frame_index for frame in session.propagate("backward")] == [5, 4, 3, 2, 1, 0]
+    assert [frame.frame_index for frame in session.propagate("backward", start_frame=0)] == [0]
+
+
+def test_span_counts_the_start_frame(parts, frames):
+    session = session_of(parts, frames[:8])
+    click(session)
+    assert [frame.frame_index for frame in session.propagate(max_frames=3)] == [0, 1, 2]
+    both = [frame.frame_index for frame in session.propagate("both", start_frame=4, max_frames=3)]
+    assert both == [4, 5, 6, 3, 2]
+
+
+def test_objects_differ_in_what_is_remembered_as_binary(parts, frames):
+    """One object's click must not make the memory of the others binary."""
+    alone, mixed = session_of(parts, frames[:4]), session_of(parts, frames[:4])
+    for session in (alone, mixed):
+        click(session)
+        list(session.propagate())
+    click(mixed, object_id=2, frame=2)
+    list(mixed.propagate())
+    list(alone.propagate())
+    torch.testing.assert_close(
+        mixed.tracks[1].memories[2].spatial, alone.tracks[1].memories[2].spatial, atol=1e-5, rtol=0
+    )
+
+
+def test_prompts_are_checked_before_anything_changes(parts, frames):
+    session = session_of(parts, frames[:3])
+    with pytest.raises(PromptError, match=r"frame 900 is not in the video \(0\.\.2\)"):
+        click(session, frame=900)
+    with pytest.raises(PromptError, match="frame -1 is not in the video"):
+        click(session, frame=-1)
+    with pytest.raises(PromptError, match="has NaN"):
+        click(session, at=(float("nan"), 1))
+    with pytest.raises(PromptError, match="no prompt given"):
+        session.add_prompt(frame_index=0, object_id=5)
+    with pytest.raises(KeyError, match="there is no object 7"):
+        session.clear_prompts(frame_index=0, object_id=7)
+    with pytest.raises(PromptError, match="no object has a prompt"):
+        session.propagate()
+    assert session.object_ids == ()
+
+
+def test_results_are_snapshots(parts, frames):
+    session = session_of(parts, frames[:4])
+    click(session), click(session, object_id=2)
+    first = next(session.propagate())
+    kept = first.mask_logits.clone()
+    session.remove_object(2)
+    session.reset()
+    assert first.object_ids == (1, 2) and torch.equal(first.mask_logits, kept)
+
+
+def test_cleared_prompt_leaves_nothing_behind(parts, frames):
+    session = session_of(parts, frames[:4])
+    click(session)
+    list(session.propagate())
+    session.clear_prompts(frame_index=0, object_id=1)
+    again = click(session, at=(60, 30)).mask_logits
+    fresh = click(session_of(parts, frames[:4]), at=(60, 30)).mask_logits
+    assert torch.equal(again, fresh)
+
+
+def test_object_without_prompt_does_not_block_the_others(parts, frames):
+    session = session_of(parts, frames[:3])
+    click(session), click(session, object_id=2)
+    session.clear_prompts(frame_index=0, object_id=2)
+    with pytest.warns(UserWarning, match=r"left out: \[2\]"):
+        passed = session.propagate()
+    assert {frame.object_ids for frame in passed} == {(1,)}
+    strict = session_of(parts, frames[:3], require_all_prompted=True)
+    click(strict), click(strict, object_id=2)
+    strict.clear_prompts(frame_index=0, object_id=2)
+    with pytest.raises(PromptError, match="object 2 has no prompt"):
+        strict.propagate()
+
+
+def test_objects_come_and_go_during_a_pass(parts, frames):
+    session = session_of(parts, frames[:6])
+    click(session), click(session, object_id=2)
+    passed = session.propagate()
+    next(passed)
+    session.remove_object(2)
+    assert next(passed).object_ids == (1,)
+    session.reset()
+    with pytest.raises(RuntimeError, match="was reset"):
+        next(passed)
+
+
+def test_removed_object_may_come_back_under_its_id(parts, frames):
+    session = session_of(parts, frames[:4])
+    click(session, at=(60, 30)), click(session, object_id=2)
+    list(session.propagate())
+    session.remove_object(1)
+    again = click(session, at=(30, 20)).mask_logits[1]
+    assert torch.equal(again, click(session_of(parts, frames[:4]), at=(30, 20)).mask_logits[0])
+
+
+def test_empty_mask_says_that_the_object_is_not_there(parts, frames):
+    session = session_of(parts, frames[:2])
+    shown = session.add_prompt(frame_index=0, object_id=1, mask=np.zeros((HEIGHT, WIDTH), bool))
+    assert not shown.masks.any() and shown.object_score_logits[0] < 0
+
+
+def test_mask_prompt_is_shown_as_it_is(parts, frames):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:40, 20:60] = 255
+    shown = session_of(parts, frames[:2]).add_prompt(frame_index=0, object_id=1, mask=mask)
+    inside = shown.masks[0].numpy()
+    assert (inside != (mask > 0)).mean() < 0.05 and shown.iou_scores[0] == 1
+
+
+def test_ids_may_be_anything_hashable(parts, frames):
+    session = session_of(parts, frames[:2])
+    click(session, object_id="cat", at=(30, 20)), click(session, object_id=np.int64(5), at=(60, 20))
+    assert session.object_ids == ("cat", 5)
+
+
+def test_old_frames_of_a_bounded_stream_are_gone_with_a_word(parts, frames):
+    stream = Sam2InferenceSession(*parts)
+    for frame in frames[:5]:
+        stream.append_frame(frame)
+    with pytest.raises(SourceError, match="frame 0 of the stream is not kept any more"):
+        click(stream, frame=0)
+    click(stream, frame=4)
+    assert stream.append_frame(frames[5]).object_ids == (1,)
+
+
+def test_frame_of_another_size_is_refused(parts, frames):
+    stream = Sam2InferenceSession(*parts)
+    stream.append_frame(frames[0])
+    with pytest.raises(SourceError, match=r"the frame is \(height, width\) \(54, 50\)"):
+        stream.append_frame(frames[1][:, :50])
+
+
+def test_half_precision_tracks_without_pointers_and_with(parts, frames):
+    model = micro_model(image_size=SIDE).to(torch.bfloat16)
+    session = Sam2InferenceSession(model, parts[1], video=frames[:4])
+    click(session, frame=2)
+    assert all(frame.mask_logits.isfinite().all() for frame in session.propagate("both"))
+
+
+def test_training_mode_does_not_break_a_session(parts, frames):
+    model = micro_model(image_size=SIDE).train()
+    session = Sam2InferenceSession(model, parts[1], video=frames[:3])
+    click(session)
+    assert len(list(session.propagate())) == 3
+
+
+def test_image_only_checkpoint_is_refused(parts):
+    with pytest.raises(MissingWeightsError, match="cannot follow a video"):
+        Sam2InferenceSession(micro_model(image_size=SIDE, image_only=True), parts[1])
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_prompted_frames": 1}, {"recent_stride": 0}, {"keep": "some"}, {"pointer_span": 0}]
+)
+def test_policy_refuses_values_without_meaning(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` is"):
+        TrackingPolicy(**options)
+
+
+def test_state_of_a_tracked_frame_is_small(parts, frames):
+    session = session_of(parts, frames[:3])
+    click(session)
+    list(session.propagate())
+    memory = session.tracks[1].memories[2]
+    tensors = (memory.spatial, memory.result.mask_logits, memory.result.object_pointer)
+    grid, low = SIDE // 16, SIDE // 4
+    expected = 4 * (16 * grid**2 + low**2 + 64)
+    assert sum(tensor.untyped_storage().nbytes() for tensor in tensors) == expected  # no position, no high resolution
