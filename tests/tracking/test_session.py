@@ -74,6 +74,13 @@ def test_stream_is_the_whole_video(parts, frames):
     assert_same(found, expected)
 
 
+def test_iterator_is_the_whole_video_without_being_held(parts, frames):
+    whole, stream = session_of(parts, frames[:NUM_FRAMES]), session_of(parts, iter(frames[:NUM_FRAMES]))
+    click(whole, frame=2), click(stream, frame=2)
+    assert stream.num_frames == 3  # taken as far as they were asked for
+    assert_same(logits(stream.propagate()), logits(whole.propagate()))
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 @pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("limit", [None, 2])

@@ -1,7 +1,7 @@
 """Frames from anything that holds a video, as one kind of sequence: pictures by number, read when asked for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from sam2_hf.errors import SourceError
-from sam2_hf.processing.pixels import split_batch, to_pixels
+from sam2_hf.processing.pixels import to_pixels
+from sam2_hf.processing.video_file import VideoFileFrames, camera_frames, live_frames
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -81,11 +82,22 @@ def frames_from(video) -> FrameSource:
             return folder_frames(path)
         if not path.is_file():
             raise SourceError(f"{path}: no such video file or folder")
-        from sam2_hf.processing.video_file import VideoFileFrames
-
         return VideoFileFrames(path)
-    if (isinstance(video, (np.ndarray, Tensor)) and video.ndim == 4) or isinstance(video, (list, tuple)):
-        return PictureFrames(split_batch(video) if isinstance(video, (np.ndarray, Tensor)) else list(video))
+    if isinstance(video, (list, tuple)):
+        return PictureFrames(video)
     if isinstance(video, (np.ndarray, Tensor)):
-        raise SourceError(f"a video is an array of frames (frames, height, width, 3), got shape {tuple(video.shape)}")
+        if video.ndim != 4:
+            raise SourceError(f"a video is an array (frames, height, width, 3), got shape {tuple(video.shape)}")
+        return PictureFrames(video)
     raise SourceError(f"a video cannot be a {type(video).__name__}; pass a path, a folder, a list or an array")
+
+
+def stream_from(video) -> Iterator | None:
+    """Frames as they come from an iterator, a camera number or a network address; None for what has a length."""
+    if isinstance(video, int) and not isinstance(video, bool):
+        return camera_frames(video)
+    if isinstance(video, str) and "://" in video:
+        return live_frames(video)
+    if isinstance(video, Iterator):
+        return video
+    return None

@@ -9,7 +9,8 @@ for frame in session.propagate():
 """
 
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,7 @@ from sam2_hf.modeling.outputs import PointLabel
 from sam2_hf.processing.masks import resize_logits, suppress_overlaps
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import check_inside, read_prompts, video_mask
-from sam2_hf.processing.video import FrameSource, frames_from
+from sam2_hf.processing.video import FrameSource, frames_from, stream_from
 from sam2_hf.tracking.frames import FrameStore
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack, Prompt
@@ -53,12 +54,13 @@ class Sam2InferenceSession:
         model.require_memory()
         self.model, self.processor = model, processor
         self.policy = TrackingPolicy() if policy is None else policy
-        self._video_path = str(video) if isinstance(video, (str, Path)) else None
-        self.source: FrameSource | None = None if video is None else frames_from(video)
+        self._video_path = str(video) if isinstance(video, (str, Path)) and "://" not in str(video) else None
+        self._incoming = stream_from(video)  # frames that come by themselves
+        is_stream = video is None or self._incoming is not None
+        self.source: FrameSource | None = None if is_stream else frames_from(video)
         self.size: tuple[int, int] | None = None if self.source is None else self.source.size
         self.tracks: dict[Hashable, ObjectTrack] = {}
         self._resets = 0
-        is_stream = self.source is None
         self._window = self.policy.keep == "window" or (self.policy.keep == "auto" and is_stream)
         self.frames = FrameStore(
             model,
@@ -188,12 +190,37 @@ class Sam2InferenceSession:
         length = self.num_frames if max_frames is None else max_frames
         if direction != "backward":
             protected = self._read_on_the_way_back(start) if direction == BOTH_WAYS else ()
-            yield from self._pass(range(start, min(start + length, self.num_frames)), Direction.FORWARD, protected)
+            yield from self._pass(self._forward(start, max_frames), Direction.FORWARD, protected)
         if direction != "forward":
             first = start - 1 if direction == BOTH_WAYS else start
             yield from self._pass(range(first, max(start - length, -1), -1), Direction.BACKWARD)
 
-    def _pass(self, span: range, direction: Direction, protected=()) -> Iterator[FrameMasks]:
+    def _forward(self, start: int, max_frames: int | None) -> Iterator[int]:
+        """Frame numbers to the end; of a stream, as frames come."""
+        for frame in count(start) if max_frames is None else range(start, start + max_frames):
+            if not self._reach(frame):
+                return
+            yield frame
+
+    def _reach(self, frame: int) -> bool:
+        """Whether a frame is there, after taking incoming frames up to it."""
+        while frame >= self.num_frames and self._incoming is not None:
+            try:
+                image = next(self._incoming)
+            except StopIteration:
+                self._incoming = None
+                break
+            self._append(image)
+        return frame < self.num_frames
+
+    def _append(self, image) -> int:
+        pixel_values, size = self._read_frame(image)
+        if self.size is not None and size != self.size:
+            raise SourceError(f"the frame is (height, width) {size}, the frames before it are {self.size}")
+        self.size = size
+        return self.frames.append(pixel_values)
+
+    def _pass(self, span: Iterable[int], direction: Direction, protected=()) -> Iterator[FrameMasks]:
         resets = self._resets
         for frame in span:
             if self._resets != resets:
@@ -212,12 +239,8 @@ class Sam2InferenceSession:
         Args:
             image: anything that the processor reads.
         """
-        pixel_values, size = self._read_frame(image)
-        if self.size is not None and size != self.size:
-            raise SourceError(f"the frame is (height, width) {size}, the frames before it are {self.size}")
         self._commit()  # with features of the frames that the prompts were given on
-        self.size = size
-        frame = self.frames.append(pixel_values)
+        frame = self._append(image)
         if any(track.memories for track in self.tracks.values()):
             return self._step(frame, Direction.FORWARD)
         return self._frame_masks(frame, {})
@@ -283,7 +306,7 @@ class Sam2InferenceSession:
             warnings.warn(f"objects without a prompt are left out: {without}", UserWarning, stacklevel=3)
 
     def _check_frame(self, frame: int) -> None:
-        if not 0 <= frame < self.num_frames:
+        if frame < 0 or not self._reach(frame):
             there = f"0..{self.num_frames - 1}" if self.num_frames else "it has no frame yet"
             raise PromptError(f"frame {frame} is not in the video ({there})")
 

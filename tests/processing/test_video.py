@@ -1,0 +1,155 @@
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.video import frames_from, natural_key, stream_from
+from tests.golden.recipe import golden_scene
+
+HEIGHT, WIDTH, NUM_FRAMES = 64, 96, 30
+
+
+def picture(frame: int) -> np.ndarray:
+    return golden_scene(HEIGHT, WIDTH, frame)
+
+
+def written(path, codec="libx264", rotation=0, times=None, num_frames=NUM_FRAMES, **options):
+    """A clip whose frame number can be told from its picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[index], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def is_frame(pixels: torch.Tensor, number: int) -> bool:
+    """Whether a decoded picture is that of a frame: closer to it than to its neighbours."""
+    difference = [
+        np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - picture(other)).mean()
+        for other in (number - 1, number, number + 1)
+    ]
+    return difference[1] == min(difference) and difference[1] < 12
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("clips") / "clip.mp4", g="10", bf="2")
+
+
+def test_frames_are_exact_in_any_order(clip):
+    source = frames_from(clip)
+    assert (len(source), source.size, source.fps) == (NUM_FRAMES, (HEIGHT, WIDTH), 25.0)
+    for index in (0, 1, 2, 17, 18, 5, 29, 0, 11):
+        assert is_frame(source[index], index), index
+
+
+def test_reading_on_and_seeking_give_the_same_bits(clip):
+    in_order = frames_from(clip)
+    expected = [in_order[index] for index in range(NUM_FRAMES)]
+    jumping = frames_from(clip)
+    for index in (23, 3, 14, 13, 29):
+        assert torch.equal(jumping[index], expected[index])
+
+
+def test_variable_frame_rate_keeps_every_frame_and_its_time(tmp_path):
+    times = [0, 40, 200, 240, 520, 1000, 1040, 2000]  # the encoder counts in steps of 40
+    source = frames_from(written(tmp_path / "vfr.mkv", times=times, num_frames=len(times)))
+    assert len(source) == len(times)
+    assert [round(1000 * source.time(index)) for index in range(len(times))] == times
+    assert all(is_frame(source[index], index) for index in (7, 2, 6))
+
+
+@pytest.mark.parametrize(("rotation", "turns"), [(90, 1), (-90, 3), (180, 2)])
+def test_rotation_metadata_is_honoured(tmp_path, clip, rotation, turns):
+    plain = frames_from(written(tmp_path / "plain.mp4", num_frames=2))[0]
+    turned = frames_from(written(tmp_path / "turned.mp4", rotation=rotation, num_frames=2))
+    assert torch.equal(turned[0], torch.rot90(plain, turns, dims=(1, 2)))
+    assert turned.size == tuple(turned[0].shape[-2:])
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_broken_frame_in_the_middle_is_named_and_does_not_end_the_video(tmp_path, codec):
+    path = written(tmp_path / "clip.mkv", codec=codec, num_frames=10, g="1")
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        broken = bytes(packets[6])
+    data = path.read_bytes()
+    start = data.index(broken)
+    middle, end = start + len(broken) // 4, start + len(broken)
+    path.write_bytes(data[:middle] + bytes(end - middle) + data[end:])
+    source = frames_from(path)
+    assert len(source) == 10
+    assert is_frame(source[5], 5)
+    with pytest.raises(DecodeError, match=r"clip\.mkv: frame 6 cannot be decoded"):
+        source[6]
+    assert is_frame(source[8], 8)
+
+
+def test_cut_off_and_foreign_files_are_refused(tmp_path, clip):
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:1000])
+    (tmp_path / "text.mp4").write_text("no video")
+    for name in ("cut.mp4", "text.mp4"):
+        with pytest.raises(SourceError, match=name.replace(".", r"\.")):
+            frames_from(tmp_path / name)
+    with pytest.raises(SourceError, match="no such video file or folder"):
+        frames_from(tmp_path / "absent.mp4")
+    with pytest.raises(IndexError, match="frame 30 is not in"):
+        frames_from(clip)[30]
+
+
+def test_folder_of_any_names_is_in_natural_order(tmp_path):
+    for index, name in enumerate(["b2.png", "b10.jpg", "b1.webp", ".hidden.png", "notes.txt"]):
+        if name.endswith("txt"):
+            (tmp_path / name).write_text("x")
+        else:
+            Image.fromarray(picture(index)).save(tmp_path / name)
+    source = frames_from(tmp_path)
+    assert len(source) == 3
+    assert torch.equal(source[1], torch.from_numpy(picture(0)).permute(2, 0, 1))
+    assert sorted(["img10", "img9", "Img1"], key=natural_key) == ["Img1", "img9", "img10"]
+
+
+def test_arrays_tensors_and_lists_are_videos():
+    stack = np.stack([picture(index) for index in range(3)])
+    tensor = torch.from_numpy(stack).permute(0, 3, 1, 2)
+    for video in (stack, tensor, list(stack), [Image.fromarray(frame) for frame in stack]):
+        source = frames_from(video)
+        assert len(source) == 3 and torch.equal(source[2], tensor[2])
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        ([], "the video has no frames"),
+        (np.zeros((4, 5, 3), np.uint8), r"a video is an array \(frames, height, width, 3\), got shape \(4, 5, 3\)"),
+        ({"a": 1}, "a video cannot be a dict"),
+    ],
+)
+def test_what_is_no_video_is_refused(video, message):
+    with pytest.raises(SourceError, match=message):
+        frames_from(video)
+
+
+def test_frames_of_other_sizes_are_named():
+    source = frames_from([picture(0), picture(1)[:, :50]])
+    with pytest.raises(SourceError, match=r"frame 1 is \(height, width\) \(64, 50\), the first is \(64, 96\)"):
+        source[1]
+
+
+def test_iterators_addresses_and_cameras_are_streams(clip):
+    assert next(stream_from(iter([1]))) == 1
+    assert is_frame(next(stream_from(f"file://{clip}")), 0)
+    assert stream_from([picture(0)]) is None and stream_from(str(clip)) is None
+    with pytest.raises(SourceError, match=r"/dev/video93: cannot be opened|video=93|93"):
+        next(stream_from(93))
