@@ -37,7 +37,7 @@ THIRD_PARTY = {
     "assets": set(),
     "modeling": {"torch", "transformers", "huggingface_hub"},
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av"},
-    "tracking": {"torch", "numpy", "safetensors"},
+    "tracking": {"torch", "numpy", "safetensors", "transformers"},
     "pipelines": {"torch", "transformers", "numpy", "PIL", "pycocotools"},
     "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "cli": {"typer"},

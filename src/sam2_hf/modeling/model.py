@@ -57,6 +57,10 @@ class Sam2Model(Sam2Verbs):
         image_embeddings: list[Tensor] | None = None,
         multimask_output: bool = True,
         original_sizes: Tensor | None = None,
+        inference_session=None,
+        frame_idx: int | None = None,
+        frame: Tensor | None = None,
+        reverse: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Sam2ImageSegmentationOutput:
         """Segments objects in pictures.
@@ -71,6 +75,8 @@ class Sam2Model(Sam2Verbs):
             multimask_output: three candidates per object (for one ambiguous click), or one mask (for boxes, several
                 points or a mask).
             original_sizes: taken so that the processor's output can be passed on whole; not used.
+            inference_session, frame_idx, frame, reverse: the library's way to ask for a frame of a video; see
+                `processor.init_video_session`. `Sam2InferenceSession` is the better one.
 
         Returns:
             `Sam2ImageSegmentationOutput`. An object without any prompt, all padding, has logits of -1024 and IoU 0.
@@ -80,6 +86,8 @@ class Sam2Model(Sam2Verbs):
             TypeError: an argument that does not exist.
         """
         _reject_unknown(kwargs)
+        if inference_session is not None:
+            return inference_session.answer(self, frame_idx, frame, reverse)
         vision = None
         if (pixel_values is None) == (image_embeddings is None):
             raise ValueError("pass exactly one of `pixel_values` and `image_embeddings`")
@@ -106,6 +114,17 @@ class Sam2Model(Sam2Verbs):
             vision_hidden_states=None if vision is None else vision.hidden_states,
             vision_attentions=None if vision is None else vision.attentions,
         )
+
+    def propagate_in_video_iterator(
+        self,
+        inference_session,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,
+        show_progress_bar: bool = False,
+    ):
+        """The library's name for a pass through a session of `processor.init_video_session`."""
+        return inference_session.passes(self, start_frame_idx, max_frame_num_to_track, reverse, bar=show_progress_bar)
 
     def get_image_embeddings(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> list[Tensor]:
         """The three maps that `forward` takes as `image_embeddings`, finest first."""

@@ -1,5 +1,7 @@
 """`Sam2Processor`: pictures and prompts in the user's pixels to the model's inputs, and masks back."""
 
+from importlib import import_module
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -146,6 +148,33 @@ class Sam2Processor(ProcessorMixin):
     ) -> list[Tensor]:
         """`pred_masks` to masks at each picture's own size; see `sam2_hf.processing.masks.post_process_masks`."""
         return post_process_masks(masks, original_sizes, mask_threshold, binarize, **kwargs)
+
+    def init_video_session(self, video=None, **placement):
+        """The library's way to begin a video; see `sam2_hf.tracking.library`.
+
+        Its API puts this on the processor, which knows nothing of tracking, so the session is found by name.
+        """
+        return import_module("sam2_hf.tracking.library").LibrarySession(self, video, **placement)
+
+    def add_inputs_to_inference_session(
+        self,
+        inference_session,
+        frame_idx: int,
+        obj_ids,
+        input_points=None,
+        input_labels=None,
+        input_boxes=None,
+        input_masks=None,
+        original_size=None,
+        clear_old_inputs: bool = True,
+    ):
+        """The library's way to say where objects are: `[image][object][point][x, y]`, one object per id."""
+        if original_size is not None:
+            inference_session.original_size = tuple(int(side) for side in original_size)
+        inference_session.add_inputs(
+            frame_idx, obj_ids, input_points, input_labels, input_boxes, input_masks, clear_old_inputs
+        )
+        return inference_session
 
     @property
     def model_input_names(self) -> list[str]:
