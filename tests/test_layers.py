@@ -38,7 +38,7 @@ THIRD_PARTY = {
     "modeling": {"torch", "transformers", "huggingface_hub"},
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},
-    "pipelines": {"torch", "transformers", "numpy", "PIL", "pycocotools"},
+    "pipelines": {"torch", "transformers", "numpy", "PIL", "pycocotools", "av"},
     "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "cli": {"typer"},
 }

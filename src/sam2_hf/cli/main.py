@@ -9,6 +9,7 @@ from sam2_hf.cli.convert import convert
 from sam2_hf.cli.exit_codes import ExitCode, code_for
 from sam2_hf.cli.info import info
 from sam2_hf.cli.predict import predict
+from sam2_hf.cli.track import track
 
 app = typer.Typer(
     help="Segment Anything 2: click, box or mask in, exact masks out.",
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
+app.command()(track)
 app.command()(convert)
 app.command()(info)
 

@@ -50,7 +50,7 @@ def predict(
     if not prompts.object_ids:
         raise PromptError("no prompt given; pass --point, --box or --mask")
     pictures = _pictures(sources)
-    folder = _output_folder(output)
+    folder = next_folder("predict") if output is None else Path(output)
     targets = {picture: _targets(folder, picture, pictures, kinds) for picture in pictures}
     _check_free(targets, overwrite)
     arguments = {**_arguments(prompts), "normalized": normalized, "multimask": multimask}
@@ -115,15 +115,15 @@ def _arguments(prompts) -> dict:
 
 
 def _read_masks(files: list[str]):
-    """(objects, height, width) bool of black and white pictures."""
+    """(objects, height, width) of black and white pictures of one size."""
     import numpy as np
 
-    from sam2_hf.processing.pixels import open_picture
+    from sam2_hf.cli.prompt_options import read_mask
 
-    masks = [np.asarray(open_picture(file).convert("L")) for file in files]
+    masks = [read_mask(file) for file in files]
     if len({mask.shape for mask in masks}) != 1:
         raise PromptError(f"mask files differ in size: {', '.join(map(str, {mask.shape for mask in masks}))}")
-    return (np.stack(masks) >= 128).astype(np.uint8)
+    return np.stack(masks)
 
 
 def _kinds(save: str) -> list[str]:
@@ -159,10 +159,9 @@ def _natural(path: Path) -> list:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(path)) if part]
 
 
-def _output_folder(output: str | None) -> Path:
-    if output is not None:
-        return Path(output)
-    runs = Path("runs", "predict")
+def next_folder(command: str) -> Path:
+    """`runs/<command>/<n>` with the next free number."""
+    runs = Path("runs", command)
     taken = [int(entry) for entry in (os.listdir(runs) if runs.is_dir() else []) if entry.isdigit()]
     return runs / str(max(taken, default=0) + 1)
 

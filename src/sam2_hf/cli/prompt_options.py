@@ -1,4 +1,4 @@
-"""Prompts as written on the command line: `[ID:]x,y[,-]`, `[ID:]x0,y0,x1,y1`, `[ID:]FILE`."""
+"""Prompts as written on the command line: `[ID:]x,y[,-]`, `[ID:]x0,y0,x1,y1`, `[ID:]FILE`; videos: `[FRAME@]` first."""
 
 from dataclasses import dataclass, field
 
@@ -44,6 +44,67 @@ def read_options(points: list[str], boxes: list[str], masks: list[str]) -> Writt
         boxes=[objects[i]["box"] for i in ids],
         mask_files=[objects[i]["mask"] for i in ids],
     )
+
+
+@dataclass(slots=True, kw_only=True)
+class VideoPrompt:
+    """What was written for one object on one frame."""
+
+    frame: int
+    object_id: int
+    points: list[list[float]]
+    labels: list[int]
+    box: list[float]
+    mask_file: str | None
+
+    def arguments(self) -> dict:
+        """As `Sam2InferenceSession.add_prompt` takes it."""
+        given = {"frame_index": self.frame, "object_id": self.object_id}
+        if self.points:
+            given |= {"points": self.points, "labels": self.labels}
+        if self.box:
+            given["box"] = self.box
+        if self.mask_file:
+            given["mask"] = read_mask(self.mask_file)
+        return given
+
+
+def read_video_options(points: list[str], boxes: list[str], masks: list[str]) -> list[VideoPrompt]:
+    """Groups options by frame and object, in the order of frames."""
+    frames: dict[int, tuple[list[str], list[str], list[str]]] = {}
+    for kind, texts in enumerate((points, boxes, masks)):
+        for text in texts:
+            frame, value = _split_frame(text)
+            frames.setdefault(frame, ([], [], []))[kind].append(value)
+    prompts = []
+    for frame in sorted(frames):
+        written = read_options(*frames[frame])
+        for row, object_id in enumerate(written.object_ids):
+            prompts.append(
+                VideoPrompt(
+                    frame=frame,
+                    object_id=object_id,
+                    points=written.points[row],
+                    labels=written.labels[row],
+                    box=written.boxes[row],
+                    mask_file=written.mask_files[row],
+                )
+            )
+    return prompts
+
+
+def read_mask(file: str):
+    """(height, width) of 0 and 1 from a black and white picture."""
+    import numpy as np
+
+    from sam2_hf.processing.pixels import open_picture
+
+    return (np.asarray(open_picture(file).convert("L")) >= 128).astype(np.uint8)
+
+
+def _split_frame(text: str) -> tuple[int, str]:
+    head, at, tail = text.partition("@")
+    return (int(head), tail) if at and head.strip().isdigit() else (0, text)
 
 
 def _split_id(text: str, default: int) -> tuple[int, str]:

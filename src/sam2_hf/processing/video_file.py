@@ -32,6 +32,7 @@ class VideoFileFrames:
         self._times = self._index()
         self.fps = None if self._stream.average_rate is None else float(self._stream.average_rate)
         self._decoder: Iterator[av.VideoFrame] = iter(())
+        self._last: tuple[int, Tensor | None] = (-1, None)
         self._next = len(self._times)  # nothing is being read yet, so the first frame seeks
         self.size = tuple(self[0].shape[-2:])
 
@@ -42,11 +43,12 @@ class VideoFileFrames:
         """(3, height, width) uint8."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} is not in {self.path} (0..{len(self) - 1})")
-        if index != self._next:
-            self._seek(index)
-        frame = self._decode(index)
-        self._next = index + 1
-        return picture_of(frame)
+        if index != self._last[0]:  # a frame is often asked for twice, by the model and for drawing
+            if index != self._next:
+                self._seek(index)
+            self._last = index, picture_of(self._decode(index))
+            self._next = index + 1
+        return self._last[1]
 
     def time(self, index: int) -> float:
         """Seconds from the first frame."""

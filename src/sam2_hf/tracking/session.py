@@ -54,7 +54,7 @@ class Sam2InferenceSession:
         model.require_memory()
         self.model, self.processor = model, processor
         self.policy = TrackingPolicy() if policy is None else policy
-        self._video_path = str(video) if isinstance(video, (str, Path)) and "://" not in str(video) else None
+        self.video_path = str(video) if isinstance(video, (str, Path)) and "://" not in str(video) else None
         self._incoming = stream_from(video)  # frames that come by themselves
         is_stream = video is None or self._incoming is not None
         self.source: FrameSource | None = None if is_stream else frames_from(video)
@@ -250,7 +250,7 @@ class Sam2InferenceSession:
     def save(self, path: str | Path) -> Path:
         """Writes the session's state, without the video, to a safetensors file; an existing one is replaced."""
         path = Path(path)
-        facts = {"video": self._video_path, "size": self.size, "num_frames": self.num_frames}
+        facts = {"video": self.video_path, "size": self.size, "num_frames": self.num_frames}
         save_state(path, self.tracks, self.policy, facts)
         return path
 

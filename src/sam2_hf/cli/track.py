@@ -1,0 +1,209 @@
+"""`sam2-hf track`: follow prompted objects through a video."""
+
+import hashlib
+import json
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sam2_hf.cli import options
+from sam2_hf.cli.exit_codes import ExitCode
+from sam2_hf.cli.predict import next_folder
+from sam2_hf.errors import OutputExistsError, PromptError
+
+SAVE_KINDS = ("overlay", "json", "davis", "coco", "csv")
+RESULTS, STATE, RUN = "results.jsonl", "session.safetensors", "run.json"
+
+
+def track(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Video file or folder of frames.")],
+    point: Annotated[list[str] | None, typer.Option(help="[FRAME@][ID:]x,y[,-] in pixels; ',-' is outside.")] = None,
+    box: Annotated[list[str] | None, typer.Option(help="[FRAME@][ID:]x0,y0,x1,y1 in pixels.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="[FRAME@][ID:]FILE, black and white.")] = None,
+    normalized: Annotated[bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.")] = False,
+    direction: Annotated[str, typer.Option(help="forward, backward or both.")] = "forward",
+    start: Annotated[int | None, typer.Option(help="Frame to start at; default: the first prompted one.")] = None,
+    max_frames: Annotated[int | None, typer.Option(help="At most so many frames in each direction.")] = None,
+    keep: Annotated[str, typer.Option(help="window (bounded memory) or all.")] = "window",
+    fill_hole_area: Annotated[int, typer.Option(help="Holes of up to so many low-resolution pixels are filled.")] = 8,
+    non_overlap: Annotated[bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.")] = False,
+    upstream: Annotated[bool, typer.Option("--upstream", help="Track as the original does.")] = False,
+    save: Annotated[str, typer.Option(help=f"What to write, of {','.join(SAVE_KINDS)}.")] = "overlay,json",
+    fps: Annotated[float | None, typer.Option(help="Of the overlay video; default: the source's.")] = None,
+    checkpoint_every: Annotated[int, typer.Option(help="Frames between two checkpoints for --resume.")] = 500,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --output.")] = False,
+    model: options.Model = "auto",
+    revision: options.Revision = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    output: options.Output = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    as_json: options.Json = False,
+    no_progress: options.NoProgress = False,
+    offline: options.Offline = False,
+) -> None:
+    """Follow objects through a video, from points, boxes or masks on any frame.
+
+    Example: sam2-hf track clip.mp4 --box 0@1:300,0,500,400 --point 40@2:410,80 -o out
+    """
+    from sam2_hf.cli.prompt_options import read_video_options
+
+    kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
+    if not kinds or set(kinds) - set(SAVE_KINDS):
+        raise typer.BadParameter(f"--save takes {', '.join(SAVE_KINDS)}, got {save!r}")
+    prompts = read_video_options(point or [], box or [], mask or [])
+    if not prompts:
+        raise PromptError("no prompt given; pass --point, --box or --mask")
+    folder = next_folder("track") if output is None else Path(output)
+    choices = {"direction": direction, "start": start, "max_frames": max_frames, "keep": keep}
+    choices |= {"fill_hole_area": fill_hole_area, "non_overlap": non_overlap, "upstream": upstream}
+    given = {"source": source, "prompts": repr(prompts), "normalized": normalized, "model": model, **choices}
+    _prepare(folder, given, overwrite=overwrite, resume=resume)
+
+    from sam2_hf.cli.model_choice import load
+
+    network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)
+    options.say(line, quiet)
+    session, done = _session(network, processor, source, prompts, choices, folder, normalized, resume)
+    job = _Job(folder, kinds, session, fps, checkpoint_every, bar=not (quiet or no_progress))
+    finished = job.run(done, choices)
+    _write_run(folder, given, "done" if finished else "interrupted", job.frames)
+    if not finished:
+        options.say(f"interrupted; go on with the same command and --resume --output {folder}", quiet)
+    summary = {"output": str(folder), "frames": job.frames, "status": "done" if finished else "interrupted"}
+    typer.echo(json.dumps(summary) if as_json else f"{job.frames} frames tracked, written to {folder}")
+    if not finished:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+
+
+class _Job:
+    """One run: feeds sinks, saves checkpoints, ends well when it is interrupted."""
+
+    def __init__(self, folder: Path, kinds: list[str], session, fps: float | None, every: int, bar: bool):
+        self.folder, self.kinds, self.session, self.every, self.bar = folder, kinds, session, every, bar
+        self.fps = fps or session.source.fps
+        self.frames = 0
+
+    def run(self, done: list, choices: dict) -> bool:
+        """Replays results of an earlier part, then tracks on. False: interrupted."""
+        from tqdm import tqdm
+
+        from sam2_hf.pipelines.video import follow, with_picture
+
+        span = {"start_frame": choices["start"], "max_frames": choices["max_frames"]}
+        if done:
+            span["start_frame"] = done[-1].frame + 1
+            span["max_frames"] = None if span["max_frames"] is None else span["max_frames"] - len(done)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with ExitStack() as stack:
+            sinks = self._sinks()
+            for sink in sinks:
+                stack.callback(sink.close)
+            try:
+                for result in done:
+                    self._write(sinks, with_picture(result, self.session))
+                if done and self._is_over(span):
+                    return True
+                passed = follow(self.session, choices["direction"], **span)
+                for result in tqdm(passed, disable=None if self.bar else True, unit="frame"):
+                    self._write(sinks, result)
+                    if self.frames % self.every == 0:
+                        self._checkpoint()
+            except KeyboardInterrupt:
+                self._checkpoint()
+                return False
+        return True
+
+    def _is_over(self, span: dict) -> bool:
+        return span["max_frames"] == 0 or span["start_frame"] >= self.session.num_frames
+
+    def _write(self, sinks: list, result) -> None:
+        for sink in sinks:
+            sink.write(result)
+        self.frames += 1
+
+    def _checkpoint(self) -> None:
+        if self.frames:
+            self.session.save(self.folder / STATE)
+
+    def _sinks(self) -> list:
+        from sam2_hf.pipelines import video_writers as writers
+
+        make = {
+            "overlay": lambda: writers.OverlayVideo(self.folder / "overlay.mp4", self.fps),
+            "davis": lambda: writers.DavisPngs(self.folder / "davis"),
+            "coco": lambda: writers.CocoJson(self.folder / "coco.json"),
+            "csv": lambda: writers.AreasCsv(self.folder / "areas.csv"),
+        }
+        return [writers.Jsonl(self.folder / RESULTS), *(make[kind]() for kind in self.kinds if kind != "json")]
+
+
+def _session(network, processor, source: str, prompts, choices: dict, folder: Path, normalized: bool, resume: bool):
+    """A session with its prompts, or the saved one and the results up to it."""
+    from dataclasses import replace
+
+    from sam2_hf.tracking.policy import TrackingPolicy
+    from sam2_hf.tracking.session import Sam2InferenceSession
+
+    state = folder / STATE
+    if resume and state.exists() and choices["direction"] == "forward":
+        session = Sam2InferenceSession.load(state, network, processor, video=source)
+        last = max(frame for track in session.tracks.values() for frame in track.visited)
+        return session, _results(folder / RESULTS, last)
+    policy = TrackingPolicy.upstream() if choices["upstream"] else TrackingPolicy()
+    if not choices["upstream"]:
+        changes = {name: choices[name] for name in ("keep", "fill_hole_area", "non_overlap")}
+        policy = replace(policy, **changes)
+    session = Sam2InferenceSession(network, processor, source, policy=policy)
+    for prompt in prompts:
+        session.add_prompt(**prompt.arguments(), normalized=normalized)
+    return session, []
+
+
+def _results(path: Path, last: int) -> list:
+    """Results of the earlier part; a line that was being written when it stopped is left out."""
+    from sam2_hf.pipelines.video import VideoFrameResult
+
+    results = []
+    for line in path.read_text().splitlines():
+        try:
+            result = VideoFrameResult.from_dict(json.loads(line))
+        except json.JSONDecodeError:
+            break
+        if result.frame <= last:
+            results.append(result)
+    return results
+
+
+def _prepare(folder: Path, given: dict, *, overwrite: bool, resume: bool) -> None:
+    """Refuses a folder with another run in it, and writes down what this run is."""
+    run = folder / RUN
+    if not run.exists():
+        if resume:
+            raise OutputExistsError(f"{folder}: there is no run to resume; leave out --resume")
+        _write_run(folder, given, "running", 0)
+        return
+    before = json.loads(run.read_text())
+    if resume:
+        changed = [name for name, value in given.items() if before["options"].get(name) != value]
+        if changed:
+            was, now = before["options"].get(changed[0]), given[changed[0]]
+            raise OutputExistsError(f"{folder}: was made with {changed[0]}={was}, now {now}; use another --output")
+    elif not overwrite:
+        raise OutputExistsError(f"{folder}: holds a run already; pass --overwrite, --resume or another --output")
+    else:
+        (folder / STATE).unlink(missing_ok=True)
+    _write_run(folder, given, "running", 0)
+
+
+def _write_run(folder: Path, given: dict, status: str, frames: int) -> None:
+    from sam2_hf.pipelines.results import write_whole
+
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
+    record = {"command": "track", "options": given, "hash": digest, "status": status, "frames": frames}
+    write_whole(folder / RUN, json.dumps(record, indent=1).encode(), overwrite=True)

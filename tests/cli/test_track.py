@@ -1,0 +1,158 @@
+"""`sam2-hf track` on a generated clip with the micro model, in this process."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from sam2_hf import Sam2InferenceSession
+from sam2_hf.cli.main import run
+from sam2_hf.pipelines.video import VideoFrameResult
+from sam2_hf.processing.pixels import open_picture
+from tests.golden.recipe import golden_scene
+from tests.tiny import micro_model, micro_processor
+
+HEIGHT, WIDTH, NUM_FRAMES, SIDE = 54, 96, 8, 64
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    micro_model(image_size=SIDE).save_pretrained(folder)
+    micro_processor(SIDE).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for index in range(NUM_FRAMES):
+            frame = av.VideoFrame.from_ndarray(golden_scene(HEIGHT, WIDTH, index), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def track(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", ["sam2-hf", "track", *map(str, arguments)])
+    try:
+        run()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def records(folder: Path) -> list[VideoFrameResult]:
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    return [VideoFrameResult.from_dict(json.loads(line)) for line in lines]
+
+
+PROMPTS = ("--box", "0@1:20,10,60,40", "--point", "3@2:70,40", "--point", "3@2:10,10,-")
+EVERYTHING = ("--save", "overlay,json,davis,coco,csv", "--no-progress")
+
+
+@pytest.fixture(scope="module")
+def whole(model, clip, tmp_path_factory) -> Path:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert track(monkeypatch, clip, *PROMPTS, *EVERYTHING, "--model", model, "-o", folder) == 0
+    return folder
+
+
+def test_records_are_those_of_a_session(whole, model, clip):
+    found = records(whole)
+    assert [result.frame for result in found] == list(range(NUM_FRAMES))
+    assert [result.object_ids for result in found] == [(1,)] * 3 + [(1, 2)] * 5
+    assert [result.time for result in found] == pytest.approx([0.1 * index for index in range(NUM_FRAMES)])
+    session = Sam2InferenceSession(micro_model(image_size=SIDE), micro_processor(SIDE), video=clip)
+    session.add_prompt(frame_index=0, object_id=1, box=[20, 10, 60, 40])
+    session.add_prompt(frame_index=3, object_id=2, points=[[70, 40], [10, 10]], labels=[1, 0])
+    for result, frame in zip(found, session.propagate(), strict=True):
+        assert np.array_equal(result.masks.dense(), frame.masks.numpy())
+        assert result.is_prompted.tolist() == frame.is_prompted.tolist()
+
+
+def test_every_output_holds_the_masks(whole):
+    found = records(whole)
+    with av.open(str(whole / "overlay.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.video[0].average_rate == 10
+        assert len(list(container.decode(video=0))) == NUM_FRAMES
+    for result in found:
+        numbers = np.asarray(open_picture(whole / "davis" / f"{result.frame:05d}.png"))
+        expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for object_id, mask in zip(result.object_ids, result.masks, strict=True):
+            expected[mask] = object_id
+        assert np.array_equal(numbers, expected)
+    annotations = json.loads((whole / "coco.json").read_text())["annotations"]
+    assert {entry["track_id"] for entry in annotations} == {1, 2}
+    for entry in annotations:
+        row = found[entry["image_id"]].object_ids.index(entry["track_id"])
+        rle = {**entry["segmentation"], "counts": entry["segmentation"]["counts"].encode()}
+        assert coco.area(rle) == entry["area"] == found[entry["image_id"]].areas[row]
+    with (whole / "areas.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(annotations)
+    assert [int(row["area"]) for row in rows] == [entry["area"] for entry in annotations]
+    assert json.loads((whole / "run.json").read_text())["status"] == "done"
+    assert not [path for path in whole.rglob("*") if ".part" in path.name]
+
+
+def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_bytes(
+    whole, model, clip, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "out"
+    arguments = (clip, *PROMPTS, *EVERYTHING, "--model", model, "-o", folder)
+    original = Sam2InferenceSession._step
+
+    def interrupted(self, frame, *rest):
+        if frame == 5:
+            raise KeyboardInterrupt
+        return original(self, frame, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sam2InferenceSession, "_step", interrupted)
+        assert track(monkeypatch, *arguments) == 130
+    assert f"--resume --output {folder}" in capsys.readouterr().err
+    assert len(records(folder)) == 5
+    with av.open(str(folder / "overlay.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 5
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+
+    assert track(monkeypatch, *arguments, "--resume") == 0
+    for path in whole.rglob("*"):
+        if path.is_file() and path.name not in ("run.json", "session.safetensors"):
+            assert (folder / path.relative_to(whole)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_resume_with_other_options_is_refused(whole, model, clip, monkeypatch, capsys):
+    other = ("--box", "0@1:20,10,60,41")
+    assert track(monkeypatch, clip, *other, "--model", model, "-o", whole, "--resume") == 7
+    assert "was made with prompts=" in capsys.readouterr().err
+
+
+def test_wrong_calls_end_with_their_codes(whole, model, clip, monkeypatch, tmp_path, capsys):
+    common = ("--model", model, "-o", tmp_path / "out")
+    assert track(monkeypatch, clip, *common) == 2  # no prompt
+    assert track(monkeypatch, clip, "--box", "900@1:20,10,60,40", *common, "--overwrite") == 2
+    assert "frame 900 is not in the video (0..7)" in capsys.readouterr().err
+    assert track(monkeypatch, tmp_path / "absent.mp4", *PROMPTS, *common, "--overwrite") == 3
+    assert track(monkeypatch, clip, *PROMPTS, "--model", model, "-o", whole) == 7
+    assert track(monkeypatch, clip, *PROMPTS, *common, "--overwrite", "--save", "gif") == 2
+    assert track(monkeypatch, clip, *PROMPTS, "--model", model, "-o", tmp_path / "new", "--resume") == 7
+
+
+def test_both_directions_and_spans_reach_their_frames(model, clip, tmp_path, monkeypatch, capsys):
+    arguments = ("--point", "4@1:50,20", "--direction", "both", "--max-frames", "3", "--json", "--save", "json")
+    assert track(monkeypatch, clip, *arguments, "--model", model, "-o", tmp_path / "out") == 0
+    assert json.loads(capsys.readouterr().out) == {"output": str(tmp_path / "out"), "frames": 5, "status": "done"}
+    assert [result.frame for result in records(tmp_path / "out")] == [4, 5, 6, 3, 2]
