@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from tests.parity import SIZES, TAGS, component_differences, image_differences
+from tests.video_parity import CASES, Replay
 
 PAGE = Path(__file__).parents[1] / "docs" / "parity.md"
 MARK = "<!-- measured -->"
@@ -28,6 +29,16 @@ def main() -> None:
                 found = image_differences(version, size, Path(folder))
             lines.append(f"| {version} {size} | " + " | ".join(f"{value:.1e}" for value in found.values()) + " |")
             print(lines[-1])
+    lines += [
+        "",
+        "| video scenario | mask logits | mask area | object score | object pointer |",
+        "|---|---|---|---|---|",
+    ]
+    for version, size, variant in CASES:
+        found = Replay(version, size, variant).run()
+        name = f"{version} {size} {variant.replace('_', ' ')}".strip()
+        lines.append(f"| {name} | " + " | ".join(f"{value:.1e}" for value in found.values()) + " |")
+        print(lines[-1])
     components = {}
     for version in TAGS:
         with tempfile.TemporaryDirectory() as folder:

@@ -398,3 +398,118 @@ def test_state_of_a_tracked_frame_is_small(parts, frames):
     grid, low = SIDE // 16, SIDE // 4
     expected = 4 * (16 * grid**2 + low**2 + 64)
     assert sum(tensor.untyped_storage().nbytes() for tensor in tensors) == expected  # no position, no high resolution
+
+
+def test_prompt_may_forget_the_tracked_frames_around_it(parts, frames):
+    """The original's option of this kind calls a method that does not exist."""
+    session = session_of(parts, frames, forget_around_prompts=True)
+    click(session)
+    list(session.propagate(max_frames=20))
+    click(session, frame=10, at=(60, 30))
+    next(session.propagate(start_frame=10, max_frames=1))
+    assert sorted(session.tracks[1].memories) == [0, 1, 2, 10, 18, 19]
+
+
+def test_length_of_the_clip_changes_no_number(parts, frames):
+    """The original scales pointers by it: the same frames give other masks in a shorter clip."""
+    short, long = session_of(parts, frames[:6]), session_of(parts, frames[:12])
+    click(short), click(long)
+    expected = logits(long.propagate(max_frames=6))
+    assert_same(logits(short.propagate()), expected)
+
+
+def test_clip_length_matters_where_the_policy_says_so(parts, frames):
+    short, long = (session_of(parts, frames[:n], pointer_span="clip") for n in (6, 12))
+    click(short), click(long)
+    expected = logits(long.propagate(max_frames=6))
+    assert not torch.equal(logits(short.propagate())[5], expected[5])
+
+
+def test_click_after_clearing_all_prompts_starts_anew(parts, frames):
+    session = session_of(parts, frames[:4], clear_keeps_memory=True)
+    click(session)
+    list(session.propagate())
+    session.clear_prompts(frame_index=0, object_id=1)
+    assert not session.tracks[1].prompted
+    assert click(session, frame=2, use_previous_mask=False).mask_logits.isfinite().all()
+
+
+def test_each_object_shows_its_newest_draft(parts, frames):
+    session = session_of(parts, frames[:3], keep_corrections=False)
+    click(session)
+    list(session.propagate())
+    corrected = click(session, frame=1, at=(60, 30), label=0)  # a draft as tracked
+    both = click(session, object_id=2, frame=1)  # a draft as prompted on the same frame
+    assert torch.equal(both.mask_logits[0], corrected.mask_logits[0])
+
+
+def test_start_outside_the_video_is_refused(parts, frames):
+    session = session_of(parts, frames[:4])
+    click(session)
+    for start in (4, -1):
+        with pytest.raises(PromptError, match=f"frame {start} is not in the video"):
+            session.propagate(start_frame=start)
+    with pytest.raises(ValueError, match="must be 'forward', 'backward' or 'both', got 'sideways'"):
+        session.propagate("sideways")
+    with pytest.raises(ValueError, match="`max_frames` is 0"):
+        session.propagate(max_frames=0)
+
+
+def test_holes_are_filled_in_what_is_shown_and_not_in_tracked_memory(parts, frames):
+    filled, plain = session_of(parts, frames[:3]), session_of(parts, frames[:3], fill_hole_area=0)
+    masks = np.zeros((HEIGHT, WIDTH), np.uint8)
+    masks[5:50, 10:80] = 1
+    for session in (filled, plain):
+        session.add_prompt(frame_index=0, object_id=1, mask=masks)
+    first, second = list(filled.propagate())[1], list(plain.propagate())[1]
+    raised = first.mask_logits != second.mask_logits
+    assert bool((first.mask_logits[raised] >= second.mask_logits[raised]).all())
+    memories = [session.tracks[1].memories[1].spatial for session in (filled, plain)]
+    assert torch.equal(*memories)
+
+
+def test_grey_masks_are_refused_as_prompts(parts, frames):
+    session = session_of(parts, frames[:1])
+    with pytest.raises(PromptError, match="must be binary"):
+        session.add_prompt(frame_index=0, object_id=1, mask=np.linspace(0, 1, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH))
+    with pytest.raises(
+        PromptError, match=r"`mask` must be \(height, width\), got \(2, 54, 96\); pass one object per call"
+    ):
+        session.add_prompt(frame_index=0, object_id=1, mask=np.zeros((2, HEIGHT, WIDTH)))
+    with pytest.raises(PromptError, match="not both on one frame"):
+        session.add_prompt(frame_index=0, object_id=1, mask=np.zeros((HEIGHT, WIDTH)), points=[[1, 2]])
+    with pytest.raises(PromptError, match="a box replaces earlier points"):
+        click(session)
+        session.add_prompt(frame_index=0, object_id=1, box=[1, 2, 30, 40], clear_old_points=False)
+
+
+def test_memory_of_a_user_mask_goes_through_its_low_resolution_version(parts, frames):
+    """The library encodes the full-size mask."""
+    model = parts[0]
+    session = session_of(parts, frames[:2], fill_hole_area=0)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[11:42, 7:50] = 1
+    session.add_prompt(frame_index=0, object_id=1, mask=mask)
+    next(session.propagate(max_frames=1))
+    memory = session.tracks[1].memories[0]
+    with torch.no_grad():
+        features = session.frames.features(0)
+        expected = model.memorize(
+            features, memory.result.mask_logits[None, None], torch.ones(1, 1), torch.ones(1, dtype=torch.bool)
+        )
+    torch.testing.assert_close(memory.spatial, expected[0])
+
+
+def test_everything_that_grows_is_offloaded(parts, frames):
+    """The library leaves the largest part of its state where it is. `meta` stands for another device here."""
+    from sam2_hf.tracking.records import FrameMemory, FrameResult, moved
+
+    zero = torch.zeros(())
+    result = FrameResult(
+        mask_logits=torch.zeros(2, 2), object_pointer=torch.zeros(3), object_score=zero, iou_score=zero
+    )
+    away = moved(FrameMemory(result=result, spatial=torch.zeros(4, 2, 2), prompted=True), "meta", torch.bfloat16)
+    inner = away.result
+    tensors = (away.spatial, inner.mask_logits, inner.object_pointer, inner.object_score, inner.iou_score)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert away.spatial.dtype == torch.bfloat16 and inner.object_pointer.dtype == torch.float32
