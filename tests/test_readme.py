@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
+from tests.golden.recipe import golden_scene
 from tests.tiny import micro_model, micro_processor
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +27,20 @@ def folder(tmp_path_factory) -> Path:
     (folder / "photos").mkdir()
     for target in (folder / "photo.jpg", folder / "photos" / "one.jpg"):
         shutil.copy(PHOTO, target)
+    write_clip(folder / "clip.mp4")
     for name in (CHECKPOINT, "sam2.1-hiera-tiny"):
         micro_model().save_pretrained(folder / name)
         micro_processor().save_pretrained(folder / name)
     return folder
+
+
+def write_clip(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 600, 400, "yuv420p"
+        for index in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(golden_scene(400, 600, index), format="rgb24")))
+        container.mux(stream.encode())
 
 
 def blocks(language: str) -> list[str]:
@@ -40,17 +52,17 @@ def test_python_examples_run_one_after_the_other(folder, monkeypatch, capsys):
     script = folder / "readme.py"
     script.write_text("\n".join(blocks("python")))
     names = runpy.run_path(str(script))
-    assert names["masks"][0].shape == (1, 3, 400, 600)
+    assert set(names["masks"]) == set(range(6)) and names["masks"][3].shape == (2, 400, 600)
     assert names["refined"].pred_masks.shape[:3] == (1, 1, 1)
     assert "torch.Size([1, 3, 400, 600])" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", re.findall(r"^sam2-hf (?:predict|info) .*$", README, re.M))
+@pytest.mark.parametrize("line", re.findall(r"^sam2-hf (?:predict|track|info) .*$", README, re.M))
 def test_commands_run(folder, line):
     program, *arguments = shlex.split(line, comments=True)
     assert program == "sam2-hf"
     command = [str(Path(sys.executable).with_name("sam2-hf")), *arguments]
-    if arguments[0] == "predict":
+    if arguments[0] in ("predict", "track"):
         command += ["--model", CHECKPOINT, "--overwrite"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

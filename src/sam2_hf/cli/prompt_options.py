@@ -94,12 +94,14 @@ def read_video_options(points: list[str], boxes: list[str], masks: list[str]) ->
 
 
 def read_mask(file: str):
-    """(height, width) of 0 and 1 from a black and white picture."""
+    """(height, width) of 0 and 1: what is white of a black and white picture, what is not 0 of one with a palette."""
     import numpy as np
 
     from sam2_hf.processing.pixels import open_picture
 
-    return (np.asarray(open_picture(file).convert("L")) >= 128).astype(np.uint8)
+    picture = open_picture(file)
+    inside = np.asarray(picture) > 0 if picture.mode in ("P", "1") else np.asarray(picture.convert("L")) >= 128
+    return inside.astype(np.uint8)
 
 
 def _split_frame(text: str) -> tuple[int, str]:

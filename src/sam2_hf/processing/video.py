@@ -71,11 +71,13 @@ def natural_key(name: str) -> list:
 
 
 def frames_from(video) -> FrameSource:
-    """A frame source from a path, a folder, or a list, array or tensor of frames.
+    """A frame source from a path, a folder, or a list, array or tensor of frames; a source is returned as it is.
 
     Raises:
         SourceError: it cannot be read as a video.
     """
+    if isinstance(video, (PictureFrames, VideoFileFrames)):
+        return video
     if isinstance(video, (str, Path)):
         path = Path(video)
         if path.is_dir():

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput, logging
 
 from sam2_hf.errors import PromptError
+from sam2_hf.processing.video import frames_from, stream_from
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, FrameResult
 from sam2_hf.tracking.session import Sam2InferenceSession
@@ -48,7 +49,8 @@ class LibrarySession(Sam2InferenceSession):
 
     def __init__(self, processor, video=None, *, policy: TrackingPolicy | None = None, **placement):
         """Placement arguments of the library are taken: a session lives where its model lives."""
-        self._unbound = {"processor": processor, "video": video, "policy": policy}
+        source = video if video is None or stream_from(video) is not None else frames_from(video)
+        self._unbound = {"processor": processor, "video": source, "policy": policy}
         self._waiting: list[dict] = []
         self.tracks = {}
         self.original_size: tuple[int, int] | None = None
@@ -127,10 +129,7 @@ class LibrarySession(Sam2InferenceSession):
     def _frame_size(self) -> tuple[int, int] | None:
         if self._is_bound:
             return self.size
-        from sam2_hf.processing.video import frames_from
-
-        video = self._unbound["video"]
-        return None if video is None else frames_from(video).size
+        return getattr(self._unbound["video"], "size", None)
 
     def _bind(self, model) -> None:
         if not self._is_bound:

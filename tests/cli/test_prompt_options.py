@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam2_hf.cli.prompt_options import read_mask, read_options, read_video_options
+from sam2_hf.errors import PromptError
+
+
+def test_points_without_an_id_are_one_object_and_boxes_one_each():
+    written = read_options(["1,2", "3,4,-"], ["0,0,9,9", "1,1,8,8"], [])
+    assert written.object_ids == [1, 2]
+    assert written.points == [[[1, 2], [3, 4]], []] and written.labels == [[1, 0], []]
+    assert written.boxes == [[0, 0, 9, 9], [1, 1, 8, 8]]
+
+
+def test_frames_and_ids_stand_in_front():
+    prompts = read_video_options(["40@2:410,80,-", "3,4"], ["0@7:1,2,3,4"], ["40@2:m.png"])
+    found = [(p.frame, p.object_id, p.points, p.labels, p.box, p.mask_file) for p in prompts]
+    assert found == [
+        (0, 1, [[3, 4]], [1], [], None),
+        (0, 7, [], [], [1, 2, 3, 4], None),
+        (40, 2, [[410, 80]], [0], [], "m.png"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["1", "1,2,3,4", "a,b", "1,,2"])
+def test_text_that_is_no_point_is_refused(text):
+    with pytest.raises(PromptError, match="write --point x,y"):
+        read_options([text], [], [])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "P"])
+def test_mask_files_of_every_kind_are_read(tmp_path, mode):
+    mask = np.zeros((6, 9), np.uint8)
+    mask[2:4, 3:8] = 1
+    picture = Image.fromarray(mask * 255).convert(mode) if mode != "P" else Image.fromarray(mask)
+    if mode == "P":  # as data sets write object numbers: a dark colour of the palette
+        picture.putpalette([0, 0, 0, 40, 0, 0])
+    picture.save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(str(tmp_path / "mask.png")), mask)
