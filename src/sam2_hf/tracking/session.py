@@ -20,14 +20,13 @@ from torch import Tensor
 
 from sam2_hf.errors import PromptError, SourceError
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.modeling.outputs import PointLabel
 from sam2_hf.processing.masks import resize_logits, suppress_overlaps
 from sam2_hf.processing.processor import Sam2Processor
-from sam2_hf.processing.prompts import check_inside, read_prompts, video_mask
 from sam2_hf.processing.video import FrameSource, frames_from, stream_from
 from sam2_hf.tracking.frames import FrameStore
 from sam2_hf.tracking.policy import TrackingPolicy
-from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack, Prompt
+from sam2_hf.tracking.prompts import GivenPrompt
+from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack
 from sam2_hf.tracking.saving import load_state, save_state
 from sam2_hf.tracking.tracker import Tracker, absent
 
@@ -120,7 +119,8 @@ class Sam2InferenceSession:
         object_id = object_id.item() if isinstance(object_id, np.generic) else object_id
         known = self.tracks.get(object_id)
         old = None if known is None else known.prompts.get(frame_index)
-        prompt = self._read_prompt(points, labels, box, mask, normalized, None if clear_old_points else old)
+        given = GivenPrompt(points=points, labels=labels, box=box, mask=mask, normalized=normalized)
+        prompt = given.in_model_pixels(self.size, self.model.config.image_size, None if clear_old_points else old)
         if box is not None and not clear_old_points and old is not None:
             raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
         track = ObjectTrack(object_id) if known is None else known
@@ -314,29 +314,6 @@ class Sam2InferenceSession:
         if object_id not in self.tracks:
             raise KeyError(f"there is no object {object_id!r}; known are {list(self.tracks)}")
         return self.tracks[object_id]
-
-    def _read_prompt(self, points, labels, box, mask, normalized: bool, old: Prompt | None) -> Prompt:
-        """Checks what the user gave and brings it to model pixels, after the points that stay."""
-        if mask is not None:
-            if points is not None or box is not None:
-                raise PromptError("give a mask, or points and a box, but not both on one frame")
-            return Prompt(mask=video_mask(mask, self.model.config.image_size))
-        if points is None and box is None:
-            raise PromptError("no prompt given; pass points=, box= or mask=")
-        wrapped = None if points is None else [[points]]
-        objects = read_prompts(1, wrapped, None if labels is None else [[labels]], None if box is None else [[box]])[0]
-        check_inside(objects, self.size, normalized)
-        height, width = (1, 1) if normalized else self.size
-        side = self.model.config.image_size
-        scaled = [(x / width * side, y / height * side) for x, y in objects[0].points]
-        own_labels = list(objects[0].labels)
-        if objects[0].box:
-            x0, y0, x1, y1 = objects[0].box
-            corners = [(x0 / width * side, y0 / height * side), (x1 / width * side, y1 / height * side)]
-            scaled, own_labels = corners + scaled, [PointLabel.BOX_TOP_LEFT, PointLabel.BOX_BOTTOM_RIGHT, *own_labels]
-        before = () if old is None else tuple(zip(old.points, old.labels, strict=True))
-        every = (*before, *zip(scaled, own_labels, strict=True))
-        return Prompt(points=tuple(point for point, _ in every), labels=tuple(int(label) for _, label in every))
 
     def _preprocess(self, image) -> Tensor:
         return self._read_frame(image)[0]
