@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sam2_hf.processing.pixels import open_picture
 from tests.golden.recipe import golden_scene
 from tests.tiny import micro_model, micro_processor
 
-HEIGHT, WIDTH, NUM_FRAMES, SIDE = 54, 96, 8, 64
+HEIGHT, WIDTH, NUM_FRAMES, SIDE = 54, 96, 22, 64
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def whole(model, clip, tmp_path_factory) -> Path:
 def test_records_are_those_of_a_session(whole, model, clip):
     found = records(whole)
     assert [result.frame for result in found] == list(range(NUM_FRAMES))
-    assert [result.object_ids for result in found] == [(1,)] * 3 + [(1, 2)] * 5
+    assert [result.object_ids for result in found] == [(1,)] * 3 + [(1, 2)] * 19
     assert [result.time for result in found] == pytest.approx([0.1 * index for index in range(NUM_FRAMES)])
     session = Sam2InferenceSession(micro_model(image_size=SIDE), micro_processor(SIDE), video=clip)
     session.add_prompt(frame_index=0, object_id=1, box=[20, 10, 60, 40])
@@ -115,17 +116,17 @@ def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_bytes(
     original = Sam2InferenceSession._step
 
     def interrupted(self, frame, *rest):
-        if frame == 5:
-            raise KeyboardInterrupt
+        if frame == 18:
+            signal.raise_signal(signal.SIGINT)
         return original(self, frame, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(Sam2InferenceSession, "_step", interrupted)
         assert track(monkeypatch, *arguments) == 130
     assert f"--resume --output {folder}" in capsys.readouterr().err
-    assert len(records(folder)) == 5
+    assert len(records(folder)) == 19  # the frame at hand is finished
     with av.open(str(folder / "overlay.mp4")) as container:
-        assert len(list(container.decode(video=0))) == 5
+        assert len(list(container.decode(video=0))) == 19
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
 
     assert track(monkeypatch, *arguments, "--resume") == 0
@@ -143,9 +144,12 @@ def test_resume_with_other_options_is_refused(whole, model, clip, monkeypatch, c
 def test_wrong_calls_end_with_their_codes(whole, model, clip, monkeypatch, tmp_path, capsys):
     common = ("--model", model, "-o", tmp_path / "out")
     assert track(monkeypatch, clip, *common) == 2  # no prompt
-    assert track(monkeypatch, clip, "--box", "900@1:20,10,60,40", *common, "--overwrite") == 2
-    assert "frame 900 is not in the video (0..7)" in capsys.readouterr().err
-    assert track(monkeypatch, tmp_path / "absent.mp4", *PROMPTS, *common, "--overwrite") == 3
+    assert track(monkeypatch, clip, "--box", "900@1:20,10,60,40", *common) == 2
+    assert "frame 900 is not in the video (0..21)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # nothing is written before everything is accepted
+    assert track(monkeypatch, tmp_path / "absent.mp4", *PROMPTS, *common) == 3
+    for wrong in (("--direction", "sideways"), ("--max-frames", "0"), ("--keep", "some"), ("--fps", "nan")):
+        assert track(monkeypatch, clip, *PROMPTS, *common, *wrong) == 2, wrong
     assert track(monkeypatch, clip, *PROMPTS, "--model", model, "-o", whole) == 7
     assert track(monkeypatch, clip, *PROMPTS, *common, "--overwrite", "--save", "gif") == 2
     assert track(monkeypatch, clip, *PROMPTS, "--model", model, "-o", tmp_path / "new", "--resume") == 7

@@ -513,3 +513,70 @@ def test_everything_that_grows_is_offloaded(parts, frames):
     tensors = (away.spatial, inner.mask_logits, inner.object_pointer, inner.object_score, inner.iou_score)
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert away.spatial.dtype == torch.bfloat16 and inner.object_pointer.dtype == torch.float32
+
+
+def test_iterator_takes_prompts_on_several_frames_and_in_mid_pass(parts, frames):
+    whole, stream = session_of(parts, frames[:10]), session_of(parts, iter(frames[:10]))
+    found = []
+    for session in (whole, stream):
+        click(session), click(session, frame=4, at=(60, 30))
+        passed = session.propagate()
+        first = next(passed)
+        click(session, frame=6, object_id=2)
+        found.append({frame.frame_index: frame.mask_logits for frame in (first, *passed)})
+    assert_same(*found)
+    assert len(stream.frames._appended) <= 2  # what lies behind is let go
+
+
+def test_refused_prompt_takes_no_frame_of_a_stream(parts, frames):
+    stream = session_of(parts, iter(frames[:10]))
+    with pytest.raises(PromptError, match="frame 900 is not in the video"):
+        click(stream, frame=900)
+    assert stream.num_frames == 0
+    click(stream)
+    with pytest.raises(ValueError, match="cannot be followed backwards"):
+        stream.propagate("both")
+
+
+def test_saved_stream_goes_on_with_draft_and_iterator(parts, frames, tmp_path):
+    stream = Sam2InferenceSession(*parts)
+    stream.append_frame(frames[0])
+    click(stream)
+    stream.save(tmp_path / "s.safetensors")
+    expected = [stream.append_frame(frame).mask_logits for frame in frames[1:4]]
+    again = Sam2InferenceSession.load(tmp_path / "s.safetensors", *parts)
+    assert_same(
+        dict(enumerate(again.append_frame(frame).mask_logits for frame in frames[1:4])), dict(enumerate(expected))
+    )
+    fed = Sam2InferenceSession.load(tmp_path / "s.safetensors", *parts, video=iter(frames[1:4]))
+    assert_same(dict(enumerate(f.mask_logits for f in fed.propagate(start_frame=1))), dict(enumerate(expected)))
+    with pytest.raises(ValueError, match="has a video of its own"):
+        fed.append_frame(frames[4])
+
+
+def test_what_cannot_be_saved_or_loaded_is_said_before_anything_is_lost(parts, frames, tmp_path):
+    session = session_of(parts, frames[:2])
+    click(session, object_id=("cat", 1), at=(30, 20))
+    with pytest.raises(ValueError, match=r"object id \('cat', 1\) cannot be saved"):
+        session.save(tmp_path / "s.safetensors")
+    session.remove_object(("cat", 1))
+    click(session, frame=np.int64(0))
+    session.save(tmp_path / "s.safetensors")
+    with pytest.raises(SourceError, match="saved with image_size 64, the model has 128"):
+        Sam2InferenceSession.load(
+            tmp_path / "s.safetensors", micro_model(image_size=128), micro_processor(128), video=frames[:2]
+        )
+    with pytest.raises(SourceError, match="saved with 2 frames"):
+        Sam2InferenceSession.load(tmp_path / "s.safetensors", *parts, video=frames[:3])
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(SourceError, match="not a saved session"):
+        Sam2InferenceSession.load(tmp_path / "x.safetensors", *parts)
+
+
+def test_reset_before_the_first_frame_ends_a_pass_too(parts, frames):
+    session = session_of(parts, frames[:3])
+    click(session)
+    passed = session.propagate()
+    session.reset()
+    with pytest.raises(RuntimeError, match="was reset"):
+        next(passed)

@@ -12,9 +12,11 @@ import typer
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
 from sam2_hf.cli.predict import next_folder
-from sam2_hf.errors import OutputExistsError, PromptError
+from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
 
 SAVE_KINDS = ("overlay", "json", "davis", "coco", "csv")
+DIRECTIONS, KEEP = ("forward", "backward", "both"), ("window", "all")
+OUTPUTS = ("overlay.mp4", "coco.json", "areas.csv")
 RESULTS, STATE, RUN = "results.jsonl", "session.safetensors", "run.json"
 
 
@@ -26,14 +28,14 @@ def track(
     normalized: Annotated[bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.")] = False,
     direction: Annotated[str, typer.Option(help="forward, backward or both.")] = "forward",
     start: Annotated[int | None, typer.Option(help="Frame to start at; default: the first prompted one.")] = None,
-    max_frames: Annotated[int | None, typer.Option(help="At most so many frames in each direction.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="At most so many frames in each direction.")] = None,
     keep: Annotated[str, typer.Option(help="window (bounded memory) or all.")] = "window",
-    fill_hole_area: Annotated[int, typer.Option(help="Holes of up to so many low-resolution pixels are filled.")] = 8,
+    fill_hole_area: Annotated[int, typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.")] = 8,
     non_overlap: Annotated[bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.")] = False,
     upstream: Annotated[bool, typer.Option("--upstream", help="Track as the original does.")] = False,
     save: Annotated[str, typer.Option(help=f"What to write, of {','.join(SAVE_KINDS)}.")] = "overlay,json",
     fps: Annotated[float | None, typer.Option(help="Of the overlay video; default: the source's.")] = None,
-    checkpoint_every: Annotated[int, typer.Option(help="Frames between two checkpoints for --resume.")] = 500,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Frames between two checkpoints for --resume.")] = 500,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --output.")] = False,
     model: options.Model = "auto",
     revision: options.Revision = None,
@@ -56,14 +58,22 @@ def track(
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
     if not kinds or set(kinds) - set(SAVE_KINDS):
         raise typer.BadParameter(f"--save takes {', '.join(SAVE_KINDS)}, got {save!r}")
+    for name, value, known in (("direction", direction, DIRECTIONS), ("keep", keep, KEEP)):
+        if value not in known:
+            raise typer.BadParameter(f"--{name} takes {', '.join(known)}, got {value!r}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise typer.BadParameter(f"--fps must be a positive number, got {fps}")
+    if not Path(source).exists():
+        raise SourceError(f"{source}: no such video file or folder")
     prompts = read_video_options(point or [], box or [], mask or [])
     if not prompts:
         raise PromptError("no prompt given; pass --point, --box or --mask")
     folder = next_folder("track") if output is None else Path(output)
     choices = {"direction": direction, "start": start, "max_frames": max_frames, "keep": keep}
     choices |= {"fill_hole_area": fill_hole_area, "non_overlap": non_overlap, "upstream": upstream}
-    given = {"source": source, "prompts": repr(prompts), "normalized": normalized, "model": model, **choices}
-    _prepare(folder, given, overwrite=overwrite, resume=resume)
+    given = {"source": source, "prompts": repr(prompts), "normalized": normalized, **choices}
+    given |= {"model": model, "revision": revision, "dtype": dtype}
+    _check_folder(folder, given, overwrite=overwrite, resume=resume)
 
     from sam2_hf.cli.model_choice import load
 
@@ -71,7 +81,15 @@ def track(
     options.say(line, quiet)
     session, done = _session(network, processor, source, prompts, choices, folder, normalized, resume)
     job = _Job(folder, kinds, session, fps, checkpoint_every, bar=not (quiet or no_progress))
-    finished = job.run(done, choices)
+    passed = job.begin(done, choices)  # refuses what cannot be followed before anything is written
+    if not resume:
+        _clear(folder)
+    _write_run(folder, given, "running", 0)
+    try:
+        finished = job.run(done, passed)
+    except BaseException:
+        _write_run(folder, given, "failed", job.frames)
+        raise
     _write_run(folder, given, "done" if finished else "interrupted", job.frames)
     if not finished:
         options.say(f"interrupted; go on with the same command and --resume --output {folder}", quiet)
@@ -82,56 +100,70 @@ def track(
 
 
 class _Job:
-    """One run: feeds sinks, saves checkpoints, ends well when it is interrupted."""
+    """One run: feeds sinks, saves checkpoints, ends after a whole frame when it is interrupted."""
 
     def __init__(self, folder: Path, kinds: list[str], session, fps: float | None, every: int, bar: bool):
         self.folder, self.kinds, self.session, self.every, self.bar = folder, kinds, session, every, bar
         self.fps = fps or session.source.fps
         self.frames = 0
+        self.stop = False
 
-    def run(self, done: list, choices: dict) -> bool:
-        """Replays results of an earlier part, then tracks on. False: interrupted."""
-        from tqdm import tqdm
-
-        from sam2_hf.pipelines.video import follow, with_picture
+    def begin(self, done: list, choices: dict):
+        """The pass that is still to do."""
+        from sam2_hf.pipelines.video import follow
 
         span = {"start_frame": choices["start"], "max_frames": choices["max_frames"]}
         if done:
             span["start_frame"] = done[-1].frame + 1
             span["max_frames"] = None if span["max_frames"] is None else span["max_frames"] - len(done)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+            if span["max_frames"] == 0 or span["start_frame"] >= self.session.num_frames:
+                return iter(())
+        return follow(self.session, choices["direction"], **span)
+
+    def run(self, done: list, passed) -> bool:
+        """Replays results of an earlier part, then tracks on. False: interrupted, with a checkpoint."""
+        from tqdm import tqdm
+
+        from sam2_hf.pipelines.video import with_picture
+
         with ExitStack() as stack:
-            sinks = self._sinks()
-            for sink in sinks:
+            self._catch_signals(stack)
+            lines, *pictures = self._sinks(len(done))
+            for sink in (lines, *pictures):
                 stack.callback(sink.close)
+            for result in done:
+                self._write(pictures, with_picture(result, self.session))
+                if self.stop:
+                    return False
             try:
-                for result in done:
-                    self._write(sinks, with_picture(result, self.session))
-                if done and self._is_over(span):
-                    return True
-                passed = follow(self.session, choices["direction"], **span)
                 for result in tqdm(passed, disable=None if self.bar else True, unit="frame"):
-                    self._write(sinks, result)
-                    if self.frames % self.every == 0:
-                        self._checkpoint()
-            except KeyboardInterrupt:
-                self._checkpoint()
-                return False
+                    self._write((lines, *pictures), result)
+                    if self.stop or self.frames % self.every == 0:
+                        self.session.save(self.folder / STATE)
+                    if self.stop:
+                        return False
+            except Sam2Error:  # a broken frame: what was tracked before it can be resumed
+                self.session.save(self.folder / STATE)
+                raise
         return True
 
-    def _is_over(self, span: dict) -> bool:
-        return span["max_frames"] == 0 or span["start_frame"] >= self.session.num_frames
+    def _catch_signals(self, stack: ExitStack) -> None:
+        """The first Ctrl-C or SIGTERM lets the frame be finished, the second stops at once."""
 
-    def _write(self, sinks: list, result) -> None:
+        def note(number, frame):
+            if self.stop:
+                raise KeyboardInterrupt
+            self.stop = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stack.callback(signal.signal, number, signal.signal(number, note))
+
+    def _write(self, sinks, result) -> None:
         for sink in sinks:
             sink.write(result)
         self.frames += 1
 
-    def _checkpoint(self) -> None:
-        if self.frames:
-            self.session.save(self.folder / STATE)
-
-    def _sinks(self) -> list:
+    def _sinks(self, keep: int) -> list:
         from sam2_hf.pipelines import video_writers as writers
 
         make = {
@@ -140,7 +172,8 @@ class _Job:
             "coco": lambda: writers.CocoJson(self.folder / "coco.json"),
             "csv": lambda: writers.AreasCsv(self.folder / "areas.csv"),
         }
-        return [writers.Jsonl(self.folder / RESULTS), *(make[kind]() for kind in self.kinds if kind != "json")]
+        lines = writers.Jsonl(self.folder / RESULTS, keep)
+        return [lines, *(make[kind]() for kind in self.kinds if kind != "json")]
 
 
 def _session(network, processor, source: str, prompts, choices: dict, folder: Path, normalized: bool, resume: bool):
@@ -153,12 +186,12 @@ def _session(network, processor, source: str, prompts, choices: dict, folder: Pa
     state = folder / STATE
     if resume and state.exists() and choices["direction"] == "forward":
         session = Sam2InferenceSession.load(state, network, processor, video=source)
-        last = max(frame for track in session.tracks.values() for frame in track.visited)
-        return session, _results(folder / RESULTS, last)
+        last = max((frame for track in session.tracks.values() for frame in track.visited), default=None)
+        done = [] if last is None else _results(folder / RESULTS, last)
+        if done and done[-1].frame == last:
+            return session, done  # else the two do not belong together: start over
     policy = TrackingPolicy.upstream() if choices["upstream"] else TrackingPolicy()
-    if not choices["upstream"]:
-        changes = {name: choices[name] for name in ("keep", "fill_hole_area", "non_overlap")}
-        policy = replace(policy, **changes)
+    policy = replace(policy, **{name: choices[name] for name in ("keep", "fill_hole_area", "non_overlap")})
     session = Sam2InferenceSession(network, processor, source, policy=policy)
     for prompt in prompts:
         session.add_prompt(**prompt.arguments(), normalized=normalized)
@@ -180,25 +213,29 @@ def _results(path: Path, last: int) -> list:
     return results
 
 
-def _prepare(folder: Path, given: dict, *, overwrite: bool, resume: bool) -> None:
-    """Refuses a folder with another run in it, and writes down what this run is."""
+def _check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) -> None:
+    """Refuses a folder with another run in it."""
     run = folder / RUN
     if not run.exists():
         if resume:
             raise OutputExistsError(f"{folder}: there is no run to resume; leave out --resume")
-        _write_run(folder, given, "running", 0)
         return
-    before = json.loads(run.read_text())
     if resume:
-        changed = [name for name, value in given.items() if before["options"].get(name) != value]
+        before = json.loads(run.read_text())["options"]
+        changed = [name for name, value in given.items() if before.get(name) != value]
         if changed:
-            was, now = before["options"].get(changed[0]), given[changed[0]]
+            was, now = before.get(changed[0]), given[changed[0]]
             raise OutputExistsError(f"{folder}: was made with {changed[0]}={was}, now {now}; use another --output")
     elif not overwrite:
         raise OutputExistsError(f"{folder}: holds a run already; pass --overwrite, --resume or another --output")
-    else:
-        (folder / STATE).unlink(missing_ok=True)
-    _write_run(folder, given, "running", 0)
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier run of this command wrote there."""
+    for name in (RESULTS, STATE, RUN, *OUTPUTS):
+        (folder / name).unlink(missing_ok=True)
+    for picture in (folder / "davis").glob("[0-9]*.png"):
+        picture.unlink()
 
 
 def _write_run(folder: Path, given: dict, status: str, frames: int) -> None:

@@ -1,4 +1,4 @@
-"""Sinks for frames of a video: each takes one result at a time and holds no more than that.
+"""Sinks for frames of a video: each takes one result at a time. Only `CocoJson` keeps what it was given.
 
 A file is complete, and has its final name, once its sink is closed; an interrupted run closes its sinks too.
 """
@@ -98,11 +98,18 @@ class DavisPngs:
 
 
 class Jsonl:
-    """One record per frame, written as it happens; the file that `--resume` goes on from."""
+    """One record per frame, written as it happens; the file that a resumed run goes on from.
 
-    def __init__(self, path: Path):
+    Args:
+        keep: lines of an earlier part that stay.
+    """
+
+    def __init__(self, path: Path, keep: int = 0):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w")
+        kept = path.read_text().splitlines(keepends=True)[:keep] if keep else []
+        self._file = path.open("r+" if keep else "w")
+        self._file.truncate(len("".join(kept).encode()))
+        self._file.seek(0, 2)
 
     def write(self, result: VideoFrameResult) -> None:
         self._file.write(json.dumps({**result.to_dict(), "timings": {}}) + "\n")
@@ -162,7 +169,8 @@ class AreasCsv:
         for index, object_id in enumerate(result.object_ids):
             scores = (f"{result.iou_scores[index]:.6f}", f"{result.object_scores[index]:.6f}")
             box = [int(side) for side in result.boxes[index]]
-            row = (result.frame, f"{result.time:.6f}", object_id, areas[index], *box, *scores, result.is_visible[index])
+            time = "" if np.isnan(result.time) else f"{result.time:.6f}"
+            row = (result.frame, time, object_id, areas[index], *box, *scores, result.is_visible[index])
             self._writer.writerow(row)
 
     def close(self) -> None:

@@ -15,6 +15,9 @@ from torch import Tensor
 from sam2_hf.errors import DecodeError, SourceError
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # or decoders paint over what they cannot read
+FARTHER_BACK = 60  # frames before the wanted one at which a second seek aims
+FRAMES_COMPARED = 8
+GUESSED_TIMES = ("mpeg", "mpegvideo")  # program streams, where times after a seek are estimates
 CAMERA_FORMATS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 
 
@@ -29,11 +32,12 @@ class VideoFileFrames:
     def __init__(self, path: Path):
         self.path = path
         self._container, self._stream = _open(path)
+        self._problem = ""
+        self._is_counted = False  # whether frames are told by their number, because their time stamps are no use
         self._times = self._index()
         self.fps = None if self._stream.average_rate is None else float(self._stream.average_rate)
-        self._decoder: Iterator[av.VideoFrame] = iter(())
         self._last: tuple[int, Tensor | None] = (-1, None)
-        self._next = len(self._times)  # nothing is being read yet, so the first frame seeks
+        self._next = 0
         self.size = tuple(self[0].shape[-2:])
 
     def __len__(self) -> int:
@@ -44,14 +48,14 @@ class VideoFileFrames:
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} is not in {self.path} (0..{len(self) - 1})")
         if index != self._last[0]:  # a frame is often asked for twice, by the model and for drawing
-            if index != self._next:
-                self._seek(index)
-            self._last = index, picture_of(self._decode(index))
+            self._last = index, picture_of(self._frame(index))
             self._next = index + 1
         return self._last[1]
 
     def time(self, index: int) -> float:
         """Seconds from the first frame."""
+        if self._is_counted:
+            return index / self.fps if self.fps else float("nan")
         return float((self._times[index] - self._times[0]) * self._stream.time_base)
 
     def close(self) -> None:
@@ -67,31 +71,77 @@ class VideoFileFrames:
         except av.FFmpegError as error:
             raise DecodeError(f"{self.path}: damaged or cut off ({error}); is the file complete?") from error
         times = [packet.pts for packet in packets if not packet.is_discard]
-        if not times:
+        self._reopen()
+        is_guessed = self._container.format.name in GUESSED_TIMES
+        if times and None not in times and not is_guessed and self._agree_with_decoder(sorted(times)):
+            return sorted(times)
+        count = sum(not isinstance(frame, av.FFmpegError) for frame in self._decoder)
+        if not count:
             raise SourceError(f"{self.path}: the video has no frames")
-        if None in times:
-            raise SourceError(f"{self.path}: frames have no time stamps; convert the file to mp4 or mkv")
-        return sorted(times)
+        self._is_counted = True
+        self._reopen()
+        return list(range(count))
 
-    def _seek(self, index: int) -> None:
-        self._container.seek(self._times[index], stream=self._stream, backward=True, any_frame=False)
-        self._decoder = self._container.decode(self._stream)
+    def _agree_with_decoder(self, times: list[int]) -> bool:
+        """Whether packets and frames count time in the same way; in AVI files they may not."""
+        first = [frame for frame, _ in zip(self._decoder, range(FRAMES_COMPARED), strict=False)]
+        self._reopen()
+        return all(isinstance(frame, av.FFmpegError) or frame.pts in times[:FRAMES_COMPARED] for frame in first)
 
-    def _decode(self, index: int) -> av.VideoFrame:
-        """Decodes up to a frame. What comes after it instead of it means that it is broken."""
-        wanted = self._times[index]
-        problem = "the data ends before it"
-        try:
-            for frame in self._decoder:
-                if frame.pts == wanted and not frame.is_corrupt:
-                    return frame
-                if frame.pts is not None and frame.pts >= wanted:
-                    problem = "its data is damaged"
-                    break
-        except av.FFmpegError as error:
-            problem = str(error)
-        self._next = len(self)
-        raise DecodeError(f"{self.path}: frame {index} cannot be decoded ({problem}); repair or cut the file")
+    def _frame(self, index: int) -> av.VideoFrame:
+        """The frame, by reading on or by seeking; where a seek lands too late, from farther back, then the start."""
+        if index == self._next:
+            frame = self._read_to(index)
+            if frame is not None:
+                return frame
+        entries = () if self._is_counted else dict.fromkeys((index, max(index - FARTHER_BACK, 0)))
+        for entry in entries:
+            self._container.seek(self._times[entry], stream=self._stream, backward=True, any_frame=False)
+            self._decoder = self._decoded()
+            frame = self._read_to(index)
+            if frame is not None:
+                return frame
+        self._reopen()
+        frame = self._read_to(index)
+        if frame is None:
+            self._next = len(self)
+            raise DecodeError(f"{self.path}: frame {index} cannot be decoded ({self._problem}); repair or cut the file")
+        return frame
+
+    def _read_to(self, index: int) -> av.VideoFrame | None:
+        """Decodes up to a frame; None if the data goes on behind it or ends. Errors of other frames do not matter."""
+        wanted, self._problem = self._times[index], "the data ends before it"
+        for frame in self._decoder:
+            if isinstance(frame, av.FFmpegError):
+                self._problem = str(frame)
+                continue
+            time = self._time_of(frame)
+            if time == wanted and not frame.is_corrupt:
+                return frame
+            if time is not None and time >= wanted:
+                return None
+        return None
+
+    def _time_of(self, frame: av.VideoFrame) -> int | None:
+        """The frame's time stamp, or its number where the file's time stamps are of no use."""
+        if not self._is_counted:
+            return frame.pts
+        self._counted += 1
+        return self._counted - 1
+
+    def _decoded(self) -> Iterator:
+        """Frames from where the file stands, and in place of those that cannot be decoded their errors."""
+        for packet in self._container.demux(self._stream):
+            try:
+                yield from packet.decode()
+            except av.FFmpegError as error:
+                yield error
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._container, self._stream = _open(self.path)
+        self._decoder = self._decoded()
+        self._counted = 0
 
 
 def picture_of(frame: av.VideoFrame) -> Tensor:

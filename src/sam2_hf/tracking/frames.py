@@ -19,7 +19,7 @@ class FrameStore:
         model: encodes the frames.
         preprocess: a picture to pixel_values (1, 3, height, width).
         source: a sequence of pictures, or None for a stream.
-        keep_pixels: of a stream, keep every frame; otherwise only the last ones.
+        keep_pixels: of a stream, keep every frame; otherwise those that were not released.
         pixels_on_cpu: keep frames of a stream on the CPU.
     """
 
@@ -42,10 +42,13 @@ class FrameStore:
         frame = len(self)
         self._appended[frame] = pixel_values.cpu() if self.pixels_on_cpu else pixel_values
         self._num_appended += 1
-        if not self.keep_pixels:
-            while len(self._appended) > FEATURES_KEPT:
-                self._appended.popitem(last=False)
         return frame
+
+    def release(self, before: int) -> None:
+        """Drops appended frames before a number, unless all are kept."""
+        if not self.keep_pixels:
+            for frame in [frame for frame in self._appended if frame < before]:
+                del self._appended[frame]
 
     def skip(self, count: int) -> None:
         """Counts frames of a stream that were seen before and are gone."""

@@ -144,8 +144,8 @@ class LibrarySession(Sam2InferenceSession):
         for prompt in waiting:
             if self.size is None:  # a stream of preprocessed frames: prompts are in pixels of `original_size`
                 self.size = self.original_size or (self.model.config.image_size,) * 2
+            self._waiting.remove(prompt)  # also if it turns out to be wrong
             self.add_prompt(**prompt)
-            self._waiting.remove(prompt)
         return bool(waiting)
 
     def _frame_masks(self, frame: int, results: dict[Hashable, FrameResult | None]) -> Sam2VideoSegmentationOutput:

@@ -20,7 +20,7 @@ class TrackingPolicy:
             for streams and "all" for whole videos.
         offload: "state" keeps records on the CPU, "video" keeps frames there, "all" both. Numbers do not change.
         memory_dtype: of stored memory maps; None: the model's.
-        pointer_span: 15, or "clip" for the original's dependence on the length of the clip.
+        pointer_span: at most 15, or "clip" for the original's dependence on the length of the clip.
         fill_hole_area: holes of up to so many low-resolution pixels are filled in what is shown.
         binarize_prompted_masks: remember prompted frames as binary masks.
         dynamic_multimask: replace an unstable single mask by the best candidate.
@@ -58,7 +58,10 @@ class TrackingPolicy:
             "recent_stride": (self.recent_stride >= 1, "at least 1"),
             "keep": (self.keep in ("auto", "all", "window"), "'auto', 'all' or 'window'"),
             "offload": (self.offload in ("none", "state", "video", "all"), "'none', 'state', 'video' or 'all'"),
-            "pointer_span": (self.pointer_span == "clip" or self.pointer_span >= 1, "'clip' or at least 1"),
+            "pointer_span": (
+                self.pointer_span == "clip" or 1 <= self.pointer_span <= POINTER_SPAN,
+                f"'clip' or 1 to {POINTER_SPAN}",
+            ),
             "fill_hole_area": (self.fill_hole_area >= 0, "0 or more"),
             "backward_start": (self.backward_start in ("last", "first"), "'last' or 'first'"),
         }

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,11 +17,15 @@ from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt
 
 FORMAT = "sam2_hf.session.1"
+PLAIN = (str, int, float)  # ids that come back from JSON as they went in
 RESULT_FIELDS = tuple(field.name for field in fields(FrameResult))
 
 
 def save_state(path: Path, tracks: dict, policy: TrackingPolicy, facts: dict) -> None:
     """Writes tracks, policy and a few plain facts; the file has its name only once it is complete."""
+    for object_id in tracks:
+        if not isinstance(object_id, PLAIN):
+            raise ValueError(f"object id {object_id!r} cannot be saved; use a name or a number")
     tensors: dict[str, Tensor] = {}
     objects = [_pack(track, f"{row}", tensors) for row, track in enumerate(tracks.values())]
     options = asdict(policy)
@@ -43,11 +47,14 @@ def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:
     Raises:
         SourceError: it is no session of ours.
     """
-    with safe_open(path, "pt") as file:
-        header = file.metadata() or {}
-        if header.get("format") != FORMAT:
-            raise SourceError(f"{path}: not a saved session (format {header.get('format')!r}, expected {FORMAT!r})")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise SourceError(f"{path}: not a saved session ({error})") from error
+    if header.get("format") != FORMAT:
+        raise SourceError(f"{path}: not a saved session (format {header.get('format')!r}, expected {FORMAT!r})")
     state = json.loads(header["state"])
     options = state.pop("policy")
     if options["memory_dtype"] is not None:

@@ -8,6 +8,7 @@ for frame in session.propagate():
 ```
 """
 
+import operator
 import warnings
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
@@ -31,6 +32,7 @@ from sam2_hf.tracking.saving import load_state, save_state
 from sam2_hf.tracking.tracker import Tracker, absent
 
 BOTH_WAYS = "both"
+LOOK_AHEAD = 64  # frames of an iterator or camera that a prompt may lie ahead of what was taken
 DIRECTIONS = {"forward": Direction.FORWARD, "backward": Direction.BACKWARD}
 
 
@@ -56,6 +58,7 @@ class Sam2InferenceSession:
         self.video_path = str(video) if isinstance(video, (str, Path)) and "://" not in str(video) else None
         self._incoming = stream_from(video)  # frames that come by themselves
         is_stream = video is None or self._incoming is not None
+        self._takes_frames = video is None
         self.source: FrameSource | None = None if is_stream else frames_from(video)
         self.size: tuple[int, int] | None = None if self.source is None else self.source.size
         self.tracks: dict[Hashable, ObjectTrack] = {}
@@ -115,6 +118,7 @@ class Sam2InferenceSession:
         Raises:
             PromptError: nothing was changed.
         """
+        frame_index = operator.index(frame_index)
         self._check_frame(frame_index)
         object_id = object_id.item() if isinstance(object_id, np.generic) else object_id
         known = self.tracks.get(object_id)
@@ -182,18 +186,20 @@ class Sam2InferenceSession:
             raise ValueError(f"`max_frames` is {max_frames}, but it must be at least 1")
         if start_frame is not None:
             self._check_frame(start_frame)
+        if direction != "forward" and self.source is None and self._window:
+            raise ValueError('a bounded stream cannot be followed backwards; use TrackingPolicy(keep="all")')
         self._commit()
         self._check_prompted()
-        return self._passes(direction, self._start(direction, start_frame), max_frames)
+        return self._passes(direction, self._start(direction, start_frame), max_frames, self._resets)
 
-    def _passes(self, direction: str, start: int, max_frames: int | None) -> Iterator[FrameMasks]:
+    def _passes(self, direction: str, start: int, max_frames: int | None, resets: int) -> Iterator[FrameMasks]:
         length = self.num_frames if max_frames is None else max_frames
         if direction != "backward":
             protected = self._read_on_the_way_back(start) if direction == BOTH_WAYS else ()
-            yield from self._pass(self._forward(start, max_frames), Direction.FORWARD, protected)
+            yield from self._pass(self._forward(start, max_frames), Direction.FORWARD, resets, protected)
         if direction != "forward":
             first = start - 1 if direction == BOTH_WAYS else start
-            yield from self._pass(range(first, max(start - length, -1), -1), Direction.BACKWARD)
+            yield from self._pass(range(first, max(start - length, -1), -1), Direction.BACKWARD, resets)
 
     def _forward(self, start: int, max_frames: int | None) -> Iterator[int]:
         """Frame numbers to the end; of a stream, as frames come."""
@@ -201,6 +207,11 @@ class Sam2InferenceSession:
             if not self._reach(frame):
                 return
             yield frame
+
+    def _release(self, frame: int) -> None:
+        """Lets go of a stream's pictures that a pass has left behind."""
+        if self._window:
+            self.frames.release(frame - 1)
 
     def _reach(self, frame: int) -> bool:
         """Whether a frame is there, after taking incoming frames up to it."""
@@ -220,12 +231,14 @@ class Sam2InferenceSession:
         self.size = size
         return self.frames.append(pixel_values)
 
-    def _pass(self, span: Iterable[int], direction: Direction, protected=()) -> Iterator[FrameMasks]:
-        resets = self._resets
+    def _pass(
+        self, span: Iterable[int], direction: Direction, resets: int, protected: Iterable[int] = ()
+    ) -> Iterator[FrameMasks]:
         for frame in span:
-            if self._resets != resets:
+            if self._resets != resets or not self.tracks:
                 raise RuntimeError("the session was reset while a pass was running; start a new pass")
             yield self._step(frame, direction, protected)
+            self._release(frame)
 
     @torch.inference_mode()
     def _step(self, frame: int, direction: Direction, protected=()) -> FrameMasks:
@@ -239,8 +252,11 @@ class Sam2InferenceSession:
         Args:
             image: anything that the processor reads.
         """
+        if not self._takes_frames:
+            raise ValueError("this session has a video of its own; frames are appended to sessions without one")
         self._commit()  # with features of the frames that the prompts were given on
         frame = self._append(image)
+        self._release(frame)
         if any(track.memories for track in self.tracks.values()):
             return self._step(frame, Direction.FORWARD)
         return self._frame_masks(frame, {})
@@ -250,7 +266,10 @@ class Sam2InferenceSession:
     def save(self, path: str | Path) -> Path:
         """Writes the session's state, without the video, to a safetensors file; an existing one is replaced."""
         path = Path(path)
+        if self.source is None:
+            self._commit()  # the frames that drafts were given on do not outlive a stream
         facts = {"video": self.video_path, "size": self.size, "num_frames": self.num_frames}
+        facts["image_size"] = self.model.config.image_size
         save_state(path, self.tracks, self.policy, facts)
         return path
 
@@ -268,13 +287,17 @@ class Sam2InferenceSession:
         video = facts["video"] if video is None else video
         session = cls(model, processor, video, policy=policy)
         saved_size = None if facts["size"] is None else tuple(facts["size"])
-        if video is not None and (session.size, session.num_frames) != (saved_size, facts["num_frames"]):
+        if facts["image_size"] != model.config.image_size:
+            raise SourceError(
+                f"{path}: saved with image_size {facts['image_size']}, the model has {model.config.image_size}"
+            )
+        if session.source is not None and (session.size, session.num_frames) != (saved_size, facts["num_frames"]):
             raise SourceError(
                 f"{path}: saved with {facts['num_frames']} frames of (height, width) {saved_size}, the video has "
                 f"{session.num_frames} of {session.size}; pass the video it was saved with"
             )
-        session.tracks.update(tracks)
-        if video is None:  # a stream goes on counting
+        session.tracks.update({key: session._tracker.adopt(track) for key, track in tracks.items()})
+        if session.source is None:  # a stream goes on counting
             session.size = saved_size
             session.frames.skip(facts["num_frames"])
         return session
@@ -306,7 +329,7 @@ class Sam2InferenceSession:
             warnings.warn(f"objects without a prompt are left out: {without}", UserWarning, stacklevel=3)
 
     def _check_frame(self, frame: int) -> None:
-        if frame < 0 or not self._reach(frame):
+        if frame < 0 or frame >= self.num_frames + LOOK_AHEAD or not self._reach(frame):
             there = f"0..{self.num_frames - 1}" if self.num_frames else "it has no frame yet"
             raise PromptError(f"frame {frame} is not in the video ({there})")
 

@@ -130,6 +130,14 @@ class Tracker:
         prompted = torch.full((len(results),), binarise, device=device)
         return self.model.memorize(features, logits.unsqueeze(1), scores.unsqueeze(1), prompted)
 
+    def adopt(self, track: ObjectTrack) -> ObjectTrack:
+        """A track that was read from disk, its records where and how this session keeps them."""
+        track.memories = {frame: self._store(memory) for frame, memory in track.memories.items()}
+        track.drafts = {
+            frame: replace(draft, result=self._store(draft.result)) for frame, draft in track.drafts.items()
+        }
+        return track
+
     def _store(self, record):
         """A record where and how it is kept."""
         device = "cpu" if self.policy.offload in ("state", "all") else self.model.device
