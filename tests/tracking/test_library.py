@@ -105,6 +105,15 @@ def test_two_prompts_in_two_calls_are_both_answered(model, processor, video_fram
     assert model(inference_session=inference_session, frame_idx=0).object_ids == ids
 
 
+def test_late_correction_under_a_window_is_answered_in_the_librarys_form(model, processor, video_frames):
+    policy = TrackingPolicy(keep="window")
+    inference_session = processor.init_video_session(video=video_frames * 4, policy=policy)
+    processor.add_inputs_to_inference_session(inference_session, 0, 1, input_points=[[[[30, 20]]]])
+    list(model.propagate_in_video_iterator(inference_session))
+    processor.add_inputs_to_inference_session(inference_session, 12, 1, input_points=[[[[70, 20]]]])
+    assert model(inference_session=inference_session, frame_idx=12).pred_masks.shape == (1, 1, 16, 16)
+
+
 def test_callers_ids_are_not_changed_and_counts_are_checked(model, processor, video_frames):
     """The library empties the caller's list."""
     inference_session = processor.init_video_session(video=video_frames)

@@ -580,3 +580,11 @@ def test_reset_before_the_first_frame_ends_a_pass_too(parts, frames):
     session.reset()
     with pytest.raises(RuntimeError, match="was reset"):
         next(passed)
+
+
+def test_prompt_says_that_what_would_have_helped_was_forgotten(parts, frames):
+    for keep, is_weakened in (("window", True), ("all", False)):
+        session = session_of(parts, frames[:20], keep=keep)
+        assert not click(session).is_weakened
+        list(session.propagate())
+        assert click(session, frame=12, at=(60, 30)).is_weakened == is_weakened

@@ -9,7 +9,7 @@ import torch
 from sam2_hf.modeling.outputs import MemoryBatch
 from sam2_hf.tracking.policy import POINTER_SPAN, TrackingPolicy
 from sam2_hf.tracking.records import Direction, ObjectTrack
-from sam2_hf.tracking.selection import Selection, select
+from sam2_hf.tracking.selection import NUM_SLOTS, Selection, recent_frame, select
 
 SLOTS_BEHIND = 5  # strides that spatial memory of tracked frames reaches back beyond the adjacent frame
 FRAMES_AROUND_PROMPT = 7  # strides around a prompt within which `forget_around_prompts` forgets
@@ -95,6 +95,16 @@ def forget_behind(
         if not keep_pointer:
             result = replace(result, object_pointer=None)
         track.memories[other] = replace(memory, result=result, spatial=memory.spatial if keep_map else None)
+
+
+def has_forgotten_near(track: ObjectTrack, frame: int, stride: int) -> bool:
+    """Whether maps that a new prompt on a visited frame would look at are gone."""
+    direction = track.visited.get(frame)
+    if direction is None:
+        return False
+    near = (recent_frame(frame, rank, direction, stride) for rank in range(1, NUM_SLOTS))
+    passed = [other for other in near if other in track.visited]
+    return any(other not in track.memories or track.memories[other].spatial is None for other in passed)
 
 
 def forget_around(track: ObjectTrack, frame: int, stride: int) -> None:

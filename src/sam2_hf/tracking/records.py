@@ -117,6 +117,8 @@ class FrameMasks:
         iou_scores: (objects,) the model's own estimate of mask IoU; 1 for a mask that the user gave.
         object_score_logits: (objects,) above 0: the object is visible on this frame.
         is_prompted: (objects,) bool, the frame holds a prompt of the user for the object.
+        is_weakened: this answers a prompt, and records near its frame that would have helped were forgotten already
+            (`keep="window"`).
     """
 
     frame_index: int
@@ -125,6 +127,7 @@ class FrameMasks:
     iou_scores: Tensor
     object_score_logits: Tensor
     is_prompted: Tensor
+    is_weakened: bool = False
 
     @property
     def masks(self) -> Tensor:

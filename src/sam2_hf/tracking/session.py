@@ -11,6 +11,7 @@ for frame in session.propagate():
 import operator
 import warnings
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from sam2_hf.processing.masks import resize_logits, suppress_overlaps
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.video import FrameSource, frames_from, stream_from
 from sam2_hf.tracking.frames import FrameStore
+from sam2_hf.tracking.memory_bank import has_forgotten_near
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.prompts import GivenPrompt
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack
@@ -130,7 +132,11 @@ class Sam2InferenceSession:
         track = ObjectTrack(object_id) if known is None else known
         self._tracker.prompt(track, frame_index, prompt, use_previous_mask)
         self.tracks[object_id] = track
-        return self._frame_masks(frame_index, {key: t.shown(frame_index) for key, t in self.tracks.items()})
+        shown = self._frame_masks(frame_index, {key: t.shown(frame_index) for key, t in self.tracks.items()})
+        is_weakened = has_forgotten_near(track, frame_index, self.policy.recent_stride)
+        if is_weakened and isinstance(shown, FrameMasks):  # the library's output class has no room for it
+            return replace(shown, is_weakened=True)
+        return shown
 
     @torch.inference_mode()
     def clear_prompts(self, *, frame_index: int, object_id: Hashable) -> FrameMasks:
@@ -172,7 +178,8 @@ class Sam2InferenceSession:
         Objects may be added, corrected or removed while a pass is running; additions join at its next frame.
 
         Args:
-            direction: "both" goes forward to the end and then back from the frame before the start.
+            direction: "both" goes forward to the end and then back from the frame before the start; to reach the
+                earlier frames of an object that was prompted late, start there.
             start_frame: default: the first prompted frame, backward the last.
             max_frames: at most so many frames in each direction, the start frame included.
 
