@@ -160,3 +160,7 @@ def test_both_directions_and_spans_reach_their_frames(model, clip, tmp_path, mon
     assert track(monkeypatch, clip, *arguments, "--model", model, "-o", tmp_path / "out") == 0
     assert json.loads(capsys.readouterr().out) == {"output": str(tmp_path / "out"), "frames": 5, "status": "done"}
     assert [result.frame for result in records(tmp_path / "out")] == [4, 5, 6, 3, 2]
+    again = ("--model", model, "-o", tmp_path / "out", "--resume")
+    assert track(monkeypatch, clip, *arguments, *again) == 0
+    assert "tracking from the start" in capsys.readouterr().err
+    assert [result.frame for result in records(tmp_path / "out")] == [4, 5, 6, 3, 2]

@@ -80,6 +80,8 @@ def track(
     network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)
     options.say(line, quiet)
     session, done = _session(network, processor, source, prompts, choices, folder, normalized, resume)
+    if resume and not done:
+        options.say("--resume: no state to go on from (only forward passes keep one); tracking from the start", quiet)
     job = _Job(folder, kinds, session, fps, checkpoint_every, bar=not (quiet or no_progress))
     passed = job.begin(done, choices)  # refuses what cannot be followed before anything is written
     if not resume:
