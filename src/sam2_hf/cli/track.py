@@ -56,13 +56,7 @@ def track(
     from sam2_hf.cli.prompt_options import read_video_options
 
     kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
-    if not kinds or set(kinds) - set(SAVE_KINDS):
-        raise typer.BadParameter(f"--save takes {', '.join(SAVE_KINDS)}, got {save!r}")
-    for name, value, known in (("direction", direction, DIRECTIONS), ("keep", keep, KEEP)):
-        if value not in known:
-            raise typer.BadParameter(f"--{name} takes {', '.join(known)}, got {value!r}")
-    if fps is not None and not 0 < fps < float("inf"):
-        raise typer.BadParameter(f"--fps must be a positive number, got {fps}")
+    _check_values(kinds, save, direction, keep, fps)
     if not Path(source).exists():
         raise SourceError(f"{source}: no such video file or folder")
     prompts = read_video_options(point or [], box or [], mask or [])
@@ -86,13 +80,7 @@ def track(
     passed = job.begin(done, choices)  # refuses what cannot be followed before anything is written
     if not resume:
         _clear(folder)
-    _write_run(folder, given, "running", 0)
-    try:
-        finished = job.run(done, passed)
-    except BaseException:
-        _write_run(folder, given, "failed", job.frames)
-        raise
-    _write_run(folder, given, "done" if finished else "interrupted", job.frames)
+    finished = _run(job, done, passed, given)
     if not finished:
         options.say(f"interrupted; go on with the same command and --resume --output {folder}", quiet)
     summary = {"output": str(folder), "frames": job.frames, "status": "done" if finished else "interrupted"}
@@ -176,6 +164,28 @@ class _Job:
         }
         lines = writers.Jsonl(self.folder / RESULTS, keep)
         return [lines, *(make[kind]() for kind in self.kinds if kind != "json")]
+
+
+def _check_values(kinds: list[str], save: str, direction: str, keep: str, fps: float | None) -> None:
+    if not kinds or set(kinds) - set(SAVE_KINDS):
+        raise typer.BadParameter(f"--save takes {', '.join(SAVE_KINDS)}, got {save!r}")
+    for name, value, known in (("direction", direction, DIRECTIONS), ("keep", keep, KEEP)):
+        if value not in known:
+            raise typer.BadParameter(f"--{name} takes {', '.join(known)}, got {value!r}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise typer.BadParameter(f"--fps must be a positive number, got {fps}")
+
+
+def _run(job: "_Job", done, passed, given: dict) -> bool:
+    """Runs the job, with run.json telling how it stands; False: interrupted."""
+    _write_run(job.folder, given, "running", 0)
+    try:
+        finished = job.run(done, passed)
+    except BaseException:
+        _write_run(job.folder, given, "failed", job.frames)
+        raise
+    _write_run(job.folder, given, "done" if finished else "interrupted", job.frames)
+    return finished
 
 
 def _session(network, processor, source: str, prompts, choices: dict, folder: Path, normalized: bool, resume: bool):
