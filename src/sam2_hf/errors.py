@@ -7,6 +7,7 @@ Sam2Error
 ├── CheckpointError (ValueError)      a weight file that is not a SAM 2 checkpoint, or is damaged
 │   └── CheckpointMismatchError       a SAM 2 checkpoint, but not of this configuration
 ├── MissingWeightsError               the model was loaded without the part that this call needs
+├── TrainingError                     a run that cannot go on: its loss is not a number
 ├── MissingExtraError (ImportError)   an optional library is not installed
 └── OutputExistsError (FileExistsError)  the result would overwrite something
 """
@@ -38,6 +39,10 @@ class CheckpointMismatchError(CheckpointError):
 
 class MissingWeightsError(Sam2Error):
     """The loaded checkpoint has no weights for what was asked, such as memory for a video."""
+
+
+class TrainingError(Sam2Error):
+    """A training run cannot go on; the last checkpoint is kept."""
 
 
 class MissingExtraError(Sam2Error, ImportError):

@@ -10,6 +10,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from sam2_hf.modeling.losses import LossWeights, label_loss
 from sam2_hf.modeling.outputs import (
     ImageFeatures,
     MaskPrediction,
@@ -22,6 +23,7 @@ from sam2_hf.modeling.position_embedding import (
 )
 from sam2_hf.modeling.prompt_groups import PromptRows, in_order, prompt_rows
 from sam2_hf.modeling.verbs import Sam2Verbs
+from sam2_hf.shapes import check_shape
 
 
 class Sam2Model(Sam2Verbs):
@@ -32,6 +34,8 @@ class Sam2Model(Sam2Verbs):
     outputs = model(**processor(images=image, input_points=[[500, 375]], return_tensors="pt"))
     ```
     """
+
+    accepts_loss_kwargs = False  # the loss is a mean over objects: `Trainer` divides by its accumulation steps
 
     def save_pretrained(self, save_directory, *, state_dict: dict[str, Tensor] | None = None, **kwargs) -> None:
         """Saves as any model. The Fourier matrix, one in memory, is written under both published names."""
@@ -56,6 +60,7 @@ class Sam2Model(Sam2Verbs):
         input_masks: Tensor | None = None,
         image_embeddings: list[Tensor] | None = None,
         multimask_output: bool = True,
+        labels: Tensor | None = None,
         original_sizes: Tensor | None = None,
         inference_session=None,
         frame_idx: int | None = None,
@@ -74,6 +79,8 @@ class Sam2Model(Sam2Verbs):
             image_embeddings: `image_embeddings` of an earlier output for the same pictures.
             multimask_output: three candidates per object (for one ambiguous click), or one mask (for boxes, several
                 points or a mask).
+            labels: (batch, objects, height, width) true masks of 0 and 1 at any size; negative pixels are ignored, and so
+                are objects that are negative everywhere. They give `loss`.
             original_sizes: taken so that the processor's output can be passed on whole; not used.
             inference_session, frame_idx, frame, reverse: the library's way to ask for a frame of a video; see
                 `processor.init_video_session`. `Sam2InferenceSession` is the better one.
@@ -85,6 +92,7 @@ class Sam2Model(Sam2Verbs):
             ValueError: shapes or values that cannot be meant.
             TypeError: an argument that does not exist.
         """
+        kwargs.pop("use_cache", None)  # the library's Trainer writes it into every configuration
         _reject_unknown(kwargs)
         if inference_session is not None:
             return inference_session.answer(self, frame_idx, frame, reverse)
@@ -107,6 +115,7 @@ class Sam2Model(Sam2Verbs):
         prediction = self._decode_groups(features, prompts, multimask_output, **kwargs)
         per_object = (prompts.batch, prompts.objects)
         return Sam2ImageSegmentationOutput(
+            loss=None if labels is None else _loss(prediction, labels, per_object),
             iou_scores=prediction.iou_scores.unflatten(0, per_object),
             pred_masks=prediction.mask_logits.unflatten(0, per_object),
             object_score_logits=prediction.object_score_logits.unflatten(0, per_object),
@@ -206,6 +215,19 @@ class Sam2Model(Sam2Verbs):
             picture = features.of_picture(int(rows[0]) // prompts.objects)
             parts.append((rows, self.decode_masks(picture, embeddings, multimask_output, **kwargs)))
         return in_order(prompts.rows, parts)
+
+
+def _loss(prediction: MaskPrediction, labels: Tensor, per_object: tuple[int, int]) -> Tensor:
+    check_shape("labels", labels, "batch objects height width")
+    if tuple(labels.shape[:2]) != per_object:
+        raise ValueError(f"`labels` are for (batch, objects) {tuple(labels.shape[:2])}, the prompts for {per_object}")
+    return label_loss(
+        prediction.mask_logits,
+        prediction.iou_scores,
+        prediction.object_score_logits,
+        labels.flatten(0, 1).to(prediction.mask_logits.device),
+        LossWeights(),
+    )
 
 
 def _reject_unknown(kwargs: dict) -> None:

@@ -157,6 +157,7 @@ class Sam2ImageSegmentationOutput(ModelOutput):
     """Output of `Sam2Model.forward` for pictures.
 
     Attributes:
+        loss: scalar, with `labels`: the mean over objects of 20 focal + dice + IoU error + object score.
         iou_scores: (batch, objects, masks), the estimate of each mask's IoU in [0, 1].
         pred_masks: (batch, objects, masks, height, width) logits at stride 4.
         object_score_logits: (batch, objects, 1), above 0 where the object is visible.
@@ -169,6 +170,7 @@ class Sam2ImageSegmentationOutput(ModelOutput):
             (rows, heads, queries, keys).
     """
 
+    loss: torch.FloatTensor | None = None
     iou_scores: torch.FloatTensor | None = None
     pred_masks: torch.FloatTensor | None = None
     object_score_logits: torch.FloatTensor | None = None

@@ -174,8 +174,27 @@ class Sam2Verbs(Sam2PreTrainedModel):
             prompts: without points one explicit point that is not a point takes their place.
             stable_fallback: False switches the fallback of unstable single masks off.
         """
-        prediction = self._decode_for_video(features, prompts, rows, multimask_output, stable_fallback)
+        prediction = self.decode_candidates(features, prompts, rows, multimask_output, stable_fallback)
         return choose_masks(prediction, self.object_pointers)
+
+    def decode_candidates(
+        self,
+        features: ImageFeatures,
+        prompts: PromptBatch,
+        rows: int,
+        multimask_output: bool,
+        stable_fallback: bool = True,
+    ) -> MaskPrediction:
+        """All masks of which `decode_objects` chooses one per object; arguments as there."""
+        if prompts.points is None:
+            device = features.image_embedding.device
+            nowhere = torch.zeros(rows, 1, 2, device=device)
+            labels = torch.full((rows, 1), PointLabel.NOT_A_POINT, device=device)
+            prompts = PromptBatch(points=nowhere, labels=labels, mask_logits=prompts.mask_logits)
+        embeddings = self.encode_prompts(prompts, rows)
+        if stable_fallback:
+            return self.decode_masks(features, embeddings, multimask_output)
+        return self.mask_decoder.without_fallback(features, embeddings, multimask_output)
 
     def adopt_masks(self, features: ImageFeatures, masks: Tensor) -> ObjectPrediction:
         """Takes masks that the user gave as the output on raw features.
@@ -185,7 +204,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         """
         self.require_memory()
         prompts = PromptBatch(mask_logits=self.mask_downsample(masks.to(self.dtype)))
-        prediction = self._decode_for_video(features, prompts, masks.shape[0], multimask_output=False)
+        prediction = self.decode_candidates(features, prompts, masks.shape[0], multimask_output=False)
         drawn = choose_masks(prediction, self.object_pointers)
         return adopt_masks(masks, drawn.object_pointers, self.no_object_pointer, self.config.low_res_mask_size)
 
@@ -219,24 +238,6 @@ class Sam2Verbs(Sam2PreTrainedModel):
             high_res_1=high_res_1,
             dense_position=self.get_image_wide_positional_embeddings(),
         )
-
-    def _decode_for_video(
-        self,
-        features: ImageFeatures,
-        prompts: PromptBatch,
-        rows: int,
-        multimask_output: bool,
-        stable_fallback: bool = True,
-    ) -> MaskPrediction:
-        if prompts.points is None:
-            device = features.image_embedding.device
-            nowhere = torch.zeros(rows, 1, 2, device=device)
-            labels = torch.full((rows, 1), PointLabel.NOT_A_POINT, device=device)
-            prompts = PromptBatch(points=nowhere, labels=labels, mask_logits=prompts.mask_logits)
-        embeddings = self.encode_prompts(prompts, rows)
-        if stable_fallback:
-            return self.decode_masks(features, embeddings, multimask_output)
-        return self.mask_decoder.without_fallback(features, embeddings, multimask_output)
 
     def _memory_tokens(self, memory: MemoryBatch) -> tuple[Tensor, Tensor, int]:
         """Memory as one matrix (rows, tokens, memory_channels), its positions, and how many tokens are pointers."""
