@@ -11,11 +11,11 @@ from torch import Tensor
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.rle import Masks
 from sam2_hf.processing.masks import stability_scores
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt, read_prompts
+from sam2_hf.processing.rle import Masks
 
 OBJECT_BATCH = 64  # objects per decoder call, so that memory is bounded
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sam2_hf.errors import OutputExistsError
 from sam2_hf.pipelines.drawing import colour_of, draw_mask, draw_prompt
-from sam2_hf.pipelines.rle import Masks
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.prompts import ObjectPrompt
+from sam2_hf.processing.rle import Masks
 
 SCORES = ("iou_scores", "stability", "object_scores")
 SCORE_DECIMALS = 6

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.rle import Masks
 from sam2_hf.processing.masks import stability_scores
+from sam2_hf.processing.rle import Masks
 from sam2_hf.tracking.records import FrameMasks
 from sam2_hf.tracking.session import Sam2InferenceSession
 

@@ -34,7 +34,7 @@ class Masks(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return Masks(self.rle[index], self.size)
-        return _decode(self.rle[index])
+        return decode_rle(self.rle[index])
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[index] for index in range(len(self)))
@@ -60,12 +60,15 @@ class Masks(Sequence):
         return boxes
 
 
-def _decode(entry: dict) -> np.ndarray:
-    """(height, width) bool."""
+def decode_rle(entry: dict) -> np.ndarray:
+    """One mask, (height, width) bool; the counts may be a string, bytes or a list of numbers."""
+    if isinstance(entry["counts"], list):
+        entry = coco.frPyObjects(entry, *entry["size"])
     with warnings.catch_warnings():  # pycocotools 2.0.11 converts arrays in a way that NumPy 2 warns of
         warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
         return coco.decode(_as_bytes(entry)).astype(bool)
 
 
 def _as_bytes(entry: dict) -> dict:
-    return {"size": entry["size"], "counts": entry["counts"].encode("ascii")}
+    counts = entry["counts"]
+    return {"size": entry["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
