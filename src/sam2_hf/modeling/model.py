@@ -79,8 +79,8 @@ class Sam2Model(Sam2Verbs):
             image_embeddings: `image_embeddings` of an earlier output for the same pictures.
             multimask_output: three candidates per object (for one ambiguous click), or one mask (for boxes, several
                 points or a mask).
-            labels: (batch, objects, height, width) true masks of 0 and 1 at any size; negative pixels are ignored, and so
-                are objects that are negative everywhere. They give `loss`.
+            labels: (batch, objects, height, width) true masks of 0 and 1 at any size, which give `loss`. Negative
+                pixels are ignored, and so are objects that are negative everywhere.
             original_sizes: taken so that the processor's output can be passed on whole; not used.
             inference_session, frame_idx, frame, reverse: the library's way to ask for a frame of a video; see
                 `processor.init_video_session`. `Sam2InferenceSession` is the better one.
