@@ -30,17 +30,19 @@ def golden_file(kind: str, version: str, size: str) -> Path:
     return GOLDEN / f"{kind}_{TAGS[version]}_{size}.safetensors"
 
 
-def golden_checkpoint(version: str, size: str, reference: Path, folder: Path) -> Path:
-    """Writes the stand-in weights of a reference file as an original `.pt`."""
-    with safe_open(reference, "pt") as file:
-        bias = float(file.metadata()["object_score_bias"])
+def golden_checkpoint(version: str, size: str, reference: Path | float, folder: Path) -> Path:
+    """Writes the stand-in weights of a reference file, or of an object score bias, as an original `.pt`."""
+    bias = reference
+    if isinstance(reference, Path):
+        with safe_open(reference, "pt") as file:
+            bias = float(file.metadata()["object_score_bias"])
     layout = json.loads((GOLDEN / "layouts" / f"{TAGS[version]}_hiera_{size}.json").read_text())
     path = folder / f"{TAGS[version]}_hiera_{size}.pt"
     torch.save({"model": golden_state_dict(layout, bias)}, path)
     return path
 
 
-def converted(version: str, size: str, reference: Path, folder: Path) -> Path:
+def converted(version: str, size: str, reference: Path | float, folder: Path) -> Path:
     """That checkpoint, converted to a folder for `from_pretrained`."""
     checkpoint = golden_checkpoint(version, size, reference, folder)
     config = micro_config(version) if size == "micro" else None

@@ -36,9 +36,11 @@ THIRD_PARTY = {
     "shapes": set(),
     "assets": set(),
     "modeling": {"torch", "transformers", "huggingface_hub"},
-    "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av"},
+    "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av", "pycocotools"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},
+    "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "datasets", "peft"},
     "pipelines": {"torch", "transformers", "numpy", "PIL", "pycocotools", "av"},
+    "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2"},
     "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "cli": {"typer"},
 }

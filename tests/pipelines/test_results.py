@@ -6,9 +6,9 @@ from pycocotools import mask as coco
 from sam2_hf.errors import OutputExistsError
 from sam2_hf.pipelines.drawing import colour_of, outline
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.rle import Masks
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.processing.prompts import ObjectPrompt
+from sam2_hf.processing.rle import Masks
 from tests.tiny import scene
 
 HEIGHT, WIDTH = 60, 90

@@ -34,6 +34,7 @@ def select(
     stride: int = 1,
     max_prompted: int | None = None,
     pointer_reach: int = 15,
+    future_pointers: bool = False,
     num_slots: int = NUM_SLOTS,
 ) -> Selection:
     """What one object looks at on a frame.
@@ -45,15 +46,17 @@ def select(
         stride: distance between recent frames.
         max_prompted: limit of prompted frames, at least 2.
         pointer_reach: how many frames pointers of tracked frames reach back.
+        future_pointers: also those of prompted frames that lie ahead, as in training.
     """
     selected = select_prompted(frame, prompted, max_prompted)
     available = set(tracked) | (set(prompted) - set(selected))  # unselected prompted frames serve as recent ones
     slots = ((recent_frame(frame, num_slots - slot, direction, stride), slot) for slot in range(1, num_slots))
     recent = [(other, slot) for other, slot in slots if other in available]
-    behind = [(other, direction * (frame - other)) for other in selected if direction * (frame - other) >= 0]
+    distances = [(other, direction * (frame - other)) for other in selected]
+    pointed = [(other, distance) for other, distance in distances if distance >= 0 or future_pointers]
     steps = ((frame - direction * step, step) for step in range(1, pointer_reach + 1))
     passed = [(other, step) for other, step in steps if 0 <= other < num_frames and other in available]
-    return Selection(spatial=(*((other, 0) for other in selected), *recent), pointers=(*behind, *passed))
+    return Selection(spatial=(*((other, 0) for other in selected), *recent), pointers=(*pointed, *passed))
 
 
 def select_prompted(frame: int, prompted: Collection[int], limit: int | None) -> list[int]:

@@ -1,0 +1,1 @@
+"""Training: data, prompts that are simulated, losses, the trainer."""

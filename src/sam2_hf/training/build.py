@@ -1,0 +1,123 @@
+"""From a configuration to what a run needs: sources of clips, and a model with random weights."""
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from sam2_hf.errors import SourceError
+from sam2_hf.modeling.configuration import Sam2Config
+from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.training.config import SCENES, TABLE, DataConfig, TrainConfig
+from sam2_hf.training.formats import LabelledClip, open_dataset
+from sam2_hf.training.mixing import MixedSource
+from sam2_hf.training.scene_textures import PictureLibrary
+from sam2_hf.training.scenes import SceneRenderer
+from sam2_hf.training.sources import ClipSource, SceneSource, Source
+from sam2_hf.training.streams import StreamSource, open_table
+
+
+def build_sources(config: TrainConfig, root: str | Path | None = None) -> list[MixedSource]:
+    """Opens all data of a run; an error names what is missing.
+
+    Args:
+        config: of the run.
+        root: where relative folders of the configuration start; default: here.
+    """
+    base = Path() if root is None else Path(root)
+    return [
+        MixedSource(
+            source=_source(entry, base), augment=entry.augment, batch_size=entry.batch_size, repeat=entry.repeat
+        )
+        for entry in config.data
+    ]
+
+
+def random_model(config: TrainConfig) -> Sam2Model:
+    """A model of `config.model_config` with random weights that depend on the seed only."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return Sam2Model(Sam2Config(**config.model_config))
+
+
+def with_overrides(model: Sam2Model, overrides: dict) -> Sam2Model:
+    """The same weights under a changed configuration, such as another `image_size`.
+
+    Raises:
+        RuntimeError: weights that do not fit the changed configuration.
+    """
+    if not overrides:
+        return model
+    changed = Sam2Model(Sam2Config.from_dict(model.config.to_dict(), **overrides))
+    changed.load_state_dict(model.state_dict())
+    return changed.train(model.training)
+
+
+def hold_out_clips(config: TrainConfig, share: float, root: str | Path | None = None) -> tuple[TrainConfig, list[str]]:
+    """Takes every n-th clip of each data set out of training and into validation.
+
+    Args:
+        config: of the run; scenes and tables are left as they are.
+        share: of the clips, in (0, 1).
+        root: as for `build_sources`.
+
+    Returns:
+        the changed configuration, and the names of the clips that were taken out.
+    """
+    base = Path() if root is None else Path(root)
+    data, validation, names = [], list(config.validation), []
+    for entry in config.data:
+        if entry.kind in (SCENES, TABLE):
+            data.append(entry)
+            continue
+        clips = [clip.name for clip in open_clips(entry, base)]
+        held = [name for index, name in enumerate(clips) if int((index + 1) * share) > int(index * share)]
+        if not held or len(held) == len(clips):
+            raise SourceError(
+                f"{entry.root}: {share:g} of {len(clips)} clips leaves nothing to train or to validate on"
+            )
+        literal = tuple(_literal(name) for name in held)
+        data.append(replace(entry, exclude=(*entry.exclude, *literal)))
+        validation.append(replace(entry, include=literal, exclude=()))
+        names += held
+    return replace(config, data=tuple(data), validation=tuple(validation)), names
+
+
+def _literal(name: str) -> str:
+    """A name as a pattern that matches nothing else."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def open_clips(entry: DataConfig, base: Path) -> list[LabelledClip]:
+    """The clips of one data set that its `include` and `exclude` leave.
+
+    Raises:
+        SourceError: none is left, or a pattern matches nothing.
+    """
+    clips = open_dataset(entry.kind, base / entry.root, **entry.options)
+    for pattern in (*entry.include, *entry.exclude):
+        if not any(fnmatchcase(clip.name, pattern) for clip in clips):
+            raise SourceError(
+                f"{entry.root}: no clip is called {pattern!r}; the first are {[c.name for c in clips[:5]]}"
+            )
+    kept = [clip for clip in clips if not entry.include or _matches(clip.name, entry.include)]
+    kept = [clip for clip in kept if not _matches(clip.name, entry.exclude)]
+    if not kept:
+        raise SourceError(f"{entry.root}: `include` and `exclude` leave no clip")
+    return kept
+
+
+def _source(entry: DataConfig, base: Path) -> Source:
+    if entry.kind == TABLE:
+        columns = {name: entry.options[name] for name in ("image", "masks") if name in entry.options}
+        others = {name: value for name, value in entry.options.items() if name not in columns}
+        return StreamSource(open_table(entry.root, **others), entry.count, entry.sampling, **columns)
+    if entry.kind != SCENES:
+        return ClipSource(open_clips(entry, base), entry.sampling, entry.max_side)
+    clips = [clip for lender in entry.library for clip in open_clips(lender, base)]
+    return SceneSource(SceneRenderer(entry.scenes, PictureLibrary.from_clips(clips)), entry.count, entry.sampling)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

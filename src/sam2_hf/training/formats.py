@@ -1,0 +1,363 @@
+"""Data sets on disk: pictures and clips with the masks of their objects.
+
+    open_dataset("davis", root)      JPEGImages/<clip>/*.jpg, Annotations/<clip>/*.png with object ids
+    open_dataset("sav", root)        frames as above, Annotations/<clip>/<object>/*.png; or SA-V's mp4 and JSON
+    open_dataset("masks", root)      pictures with NAME.mask.png beside them, or images/ and masks/
+    open_dataset("coco", root), ("labelme", root), ("sa1b", root)
+
+A picture is a clip of one frame. Nothing is decoded before it is asked for.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.pixels import open_picture
+from sam2_hf.processing.video import natural_key
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+VOID_VALUE = 255  # of palette files: pixels without truth
+MASK_MARK = ".mask"  # NAME.mask.png holds the object ids of NAME.jpg
+
+
+class LabelledClip(ABC):
+    """Frames and the masks of the objects in them.
+
+    Attributes:
+        name: unique in its data set.
+        labelled_frames: numbers of the frames that have a truth, ascending.
+        object_names: object id to what the data set calls it, where it has a name.
+    """
+
+    name: str
+    labelled_frames: tuple[int, ...]
+    object_names: dict[int, str]
+
+    @property
+    @abstractmethod
+    def num_frames(self) -> int:
+        """Frames of the clip."""
+
+    @property
+    @abstractmethod
+    def object_ids(self) -> tuple[int, ...]:
+        """All objects of the clip, ascending."""
+
+    @abstractmethod
+    def frame(self, index: int) -> Image.Image:
+        """A frame as an RGB picture."""
+
+    @abstractmethod
+    def masks(self, index: int) -> dict[int, np.ndarray]:
+        """The mask of every object on a labelled frame, (height, width) bool, all zero where it is absent."""
+
+    def void(self, index: int) -> np.ndarray | None:
+        """Pixels of a labelled frame that have no truth, (height, width) bool; None where all have one."""
+        return None
+
+    def frame_name(self, index: int) -> str:
+        """What the data set calls a frame."""
+        return f"{index:05d}"
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        width, height = self.frame(0).size
+        return height, width
+
+    def check_labelled(self, index: int) -> None:
+        """Raises `SourceError` for a frame without truth."""
+        if index not in self.labelled_frames:
+            raise SourceError(f"{self.name}: frame {index} has no truth; frames with one: {self.labelled_frames[:8]}")
+
+
+class IdMapClip(LabelledClip):
+    """Frames as picture files, truth as pictures of object ids.
+
+    Args:
+        name: of the clip.
+        frames: picture files in order.
+        truth: frame number to the file of its ids.
+        void_value: value that means "no truth here"; None: it is an object like any other.
+        binary: a file that holds only 0 and one other value is one object, number 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        frames: Sequence[Path],
+        truth: dict[int, Path],
+        *,
+        void_value: int | None = VOID_VALUE,
+        binary: bool = False,
+    ):
+        self.name, self.frames, self.truth = name, list(frames), truth
+        self.void_value, self.binary = void_value, binary
+        self.labelled_frames = tuple(sorted(truth))
+        self.object_names = {}
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frames)
+
+    @cached_property
+    def object_ids(self) -> tuple[int, ...]:
+        found: set[int] = set()
+        for index in self.labelled_frames:
+            found |= set(np.unique(self._ids(index)).tolist())
+        return tuple(sorted(found - {0, self.void_value}))
+
+    def frame(self, index: int) -> Image.Image:
+        return read_picture(self.frames[index])
+
+    def frame_name(self, index: int) -> str:
+        return self.frames[index].stem
+
+    def masks(self, index: int) -> dict[int, np.ndarray]:
+        self.check_labelled(index)
+        ids = self._ids(index)
+        return {key: ids == key for key in self.object_ids}
+
+    def void(self, index: int) -> np.ndarray | None:
+        if self.void_value is None:
+            return None
+        is_void = self._ids(index) == self.void_value
+        return is_void if is_void.any() else None
+
+    def _ids(self, index: int) -> np.ndarray:
+        path = self.truth[index]
+        ids = read_ids(path)
+        if ids.shape != self.size:
+            raise SourceError(
+                f"{path}: the mask is (height, width) {ids.shape}, its picture {self.frames[index].name} is {self.size}"
+            )
+        return (ids > 0).astype(ids.dtype) if self.binary and len(np.unique(ids)) <= 2 else ids
+
+
+class ObjectFoldersClip(LabelledClip):
+    """Frames as picture files, truth as one black-and-white file per object and frame (SA-V validation and test).
+
+    Objects overlap freely. A missing file means that the object is not on that frame; ids are folder numbers plus one.
+    """
+
+    def __init__(self, name: str, frames: Sequence[Path], folder: Path):
+        self.name, self.frames, self.folder = name, list(frames), folder
+        folders = natural_order(path for path in folder.iterdir() if path.is_dir())
+        self._folders = {_object_number(path) + 1: path for path in folders}
+        self.object_names = {key: path.name for key, path in self._folders.items()}
+        by_name = {path.stem: index for index, path in enumerate(self.frames)}
+        labelled = {file.stem for path in self._folders.values() for file in path.glob("*.png")}
+        if unknown := sorted(labelled - set(by_name)):
+            raise SourceError(f"{folder}: {unknown[0]}.png belongs to no frame of {name}")
+        self.labelled_frames = tuple(sorted(by_name[stem] for stem in labelled))
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frames)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        return tuple(sorted(self._folders))
+
+    def frame(self, index: int) -> Image.Image:
+        return read_picture(self.frames[index])
+
+    def frame_name(self, index: int) -> str:
+        return self.frames[index].stem
+
+    def masks(self, index: int) -> dict[int, np.ndarray]:
+        self.check_labelled(index)
+        return {key: self._mask(path / f"{self.frame_name(index)}.png") for key, path in self._folders.items()}
+
+    def has_truth(self, object_id: int, index: int) -> bool:
+        """Whether the object has a file of its own for this frame."""
+        return (self._folders[object_id] / f"{self.frame_name(index)}.png").exists()
+
+    def _mask(self, path: Path) -> np.ndarray:
+        if not path.exists():
+            return np.zeros(self.size, dtype=bool)
+        mask = read_ids(path) > 0
+        if mask.shape != self.size:
+            raise SourceError(f"{path}: the mask is (height, width) {mask.shape}, the frames are {self.size}")
+        return mask
+
+
+class ArrayClip(LabelledClip):
+    """A clip in memory.
+
+    Args:
+        frames: (height, width, 3) uint8, or pictures.
+        masks: per frame, object id to (height, width) bool.
+    """
+
+    def __init__(self, name: str, frames: Sequence, masks: Sequence[dict[int, np.ndarray]]):
+        self.name, self._frames, self._masks = name, frames, masks
+        self.labelled_frames = tuple(range(len(masks)))
+        self.object_names = {}
+
+    @property
+    def num_frames(self) -> int:
+        return len(self._frames)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        return tuple(sorted({key for masks in self._masks for key in masks}))
+
+    def frame(self, index: int) -> Image.Image:
+        frame = self._frames[index]
+        return frame.convert("RGB") if isinstance(frame, Image.Image) else Image.fromarray(np.asarray(frame), "RGB")
+
+    def masks(self, index: int) -> dict[int, np.ndarray]:
+        self.check_labelled(index)
+        here = self._masks[index]
+        return {key: here.get(key, np.zeros(self.size, dtype=bool)) for key in self.object_ids}
+
+
+def open_dataset(kind: str, root: str | Path, **options) -> list[LabelledClip]:
+    """Opens a data set.
+
+    Args:
+        kind: "davis", "sav", "masks", "coco", "labelme" or "sa1b".
+        root: its folder.
+        options: of the kind, see its function.
+
+    Raises:
+        SourceError: there is no such folder, or it does not hold what the kind needs; the message says what.
+    """
+    from sam2_hf.training import annotation_formats
+
+    kinds = {
+        "davis": open_davis,
+        "sav": annotation_formats.open_sav,
+        "masks": open_masks,
+        "coco": annotation_formats.open_coco,
+        "labelme": annotation_formats.open_labelme,
+        "sa1b": annotation_formats.open_sa1b,
+    }
+    if kind not in kinds:
+        raise ValueError(f"there is no data set kind {kind!r}; kinds are {', '.join(sorted(kinds))}")
+    root = Path(root)
+    if not root.is_dir():
+        raise SourceError(f"{root}: there is no such folder")
+    clips = kinds[kind](root, **options)
+    if not clips:
+        raise SourceError(f"{root}: holds no {kind} data; see `sam2_hf.training.formats` for the layout")
+    return clips
+
+
+def open_davis(root: Path, *, void_value: int | None = VOID_VALUE) -> list[LabelledClip]:
+    """`JPEGImages/<clip>` and `Annotations/<clip>`, with a resolution folder between or not; or a folder per clip with
+    both in it."""
+    clips = []
+    for name, frames, folder in frame_folders(root):
+        by_name = {path.stem: index for index, path in enumerate(frames)}
+        files = natural_order(folder.glob("*.png"))
+        if unknown := [path for path in files if path.stem not in by_name]:
+            raise SourceError(f"{unknown[0]}: belongs to no frame of {name}")
+        truth = {by_name[path.stem]: path for path in files}
+        if truth:
+            clips.append(IdMapClip(name, frames, truth, void_value=void_value))
+    return clips
+
+
+def frame_folders(root: Path) -> list[tuple[str, list[Path], Path]]:
+    """(name, frames, folder of annotations) of every clip below a DAVIS-like root that has annotations."""
+    if (root / "JPEGImages").is_dir():
+        pairs = _clip_folders(root / "JPEGImages", root / "Annotations")
+    else:
+        inside = (path for path in root.iterdir() if (path / "JPEGImages").is_dir())
+        pairs = [(path.name, path / "JPEGImages", path / "Annotations") for path in natural_order(inside)]
+    found = []
+    for name, frames, annotations in pairs:
+        if annotations.is_dir():
+            found.append((name, pictures_in(frames), annotations))
+    return found
+
+
+def _clip_folders(frames: Path, annotations: Path) -> list[tuple[str, Path, Path]]:
+    """Clips below two parallel folders; DAVIS has a folder named after the resolution between."""
+    folders = natural_order(path for path in frames.iterdir() if path.is_dir())
+    if len(folders) == 1 and not pictures_in(folders[0]) and (annotations / folders[0].name).is_dir():
+        return _clip_folders(folders[0], annotations / folders[0].name)
+    return [(path.name, path, annotations / path.name) for path in folders]
+
+
+def open_masks(root: Path, *, images: str = "images", masks: str = "masks", binary: bool = True) -> list[LabelledClip]:
+    """Pictures with instance ids or black-and-white masks: `NAME.mask.png` beside `NAME.jpg`, in any sub-folder, or
+    `images/NAME.jpg` and `masks/NAME.png`.
+
+    Raises:
+        SourceError: a picture without a mask, or a mask without a picture.
+    """
+    if (root / images).is_dir() and (root / masks).is_dir():
+        pictures, truth = pictures_in(root / images, deep=True), {}
+        for path in pictures_in(root / masks, deep=True):
+            truth[path.relative_to(root / masks).with_suffix("")] = path
+        names = {path.relative_to(root / images).with_suffix(""): path for path in pictures}
+    else:
+        pictures = pictures_in(root, deep=True)
+        truth = {
+            path.relative_to(root).with_suffix("").with_suffix(""): path
+            for path in pictures
+            if path.stem.endswith(MASK_MARK)
+        }
+        names = {path.relative_to(root).with_suffix(""): path for path in pictures if not path.stem.endswith(MASK_MARK)}
+    for missing in sorted(set(names) - set(truth)):
+        raise SourceError(f"{names[missing]}: has no mask; expected {missing}{MASK_MARK}.png, or {masks}/{missing}.png")
+    for missing in sorted(set(truth) - set(names)):
+        raise SourceError(f"{truth[missing]}: has no picture of that name")
+    return [
+        IdMapClip(name.as_posix(), [path], {0: truth[name]}, void_value=None, binary=binary)
+        for name, path in names.items()
+    ]
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture file as RGB, turned upright; `DecodeError` or `SourceError` if it cannot be read."""
+    return open_picture(path).convert("RGB")
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """Object ids of a palette, grey (8 or 16 bit) or black-and-white picture, (height, width).
+
+    Raises:
+        SourceError: there is no such file, or it is a colour picture, which holds no ids.
+        DecodeError: it is damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            mode, values = image.mode, np.asarray(image)
+    except FileNotFoundError as error:
+        raise SourceError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error
+    if mode in ("RGB", "RGBA") and (values[..., :1] == values[..., :3]).all():
+        return values[..., 0]
+    if mode not in ("1", "L", "P", "I", "I;16"):
+        raise SourceError(f"{path}: a mask holds ids (palette or grey), this is a picture of mode {mode}")
+    return values.astype(np.int32) if mode.startswith("I") else values.astype(np.uint8)
+
+
+def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
+    """Picture files of a folder in natural order, hidden ones left out."""
+    found = folder.rglob("*") if deep else folder.iterdir()
+    return natural_order(
+        path for path in found if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def natural_order(paths) -> list[Path]:
+    """Paths with 2 before 10."""
+    return sorted(paths, key=lambda path: natural_key(path.as_posix()))
+
+
+def _object_number(path: Path) -> int:
+    if not path.name.isdigit():
+        raise SourceError(f"{path}: folders of objects are named by number, such as 000")
+    return int(path.name)

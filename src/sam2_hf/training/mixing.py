@@ -1,0 +1,96 @@
+"""Several sources in one epoch: which samples make up which batch, and what each sample is.
+
+Everything is a pure function of (seed, epoch, source, item), so that a run can be resumed at any step, with any number
+of workers, and two processes see together what one would see alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from sam2_hf.training.batches import ClipSample
+from sam2_hf.training.sources import Source
+from sam2_hf.training.transforms import AugmentOptions, augment, normalise
+
+ORDER_SEED = 42  # of the order of sources, the same in every epoch and on every process
+
+Key = tuple[int, int, int, int]  # epoch, source, item, repetition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedSource:
+    """One source in a mix.
+
+    Attributes:
+        source: of clips.
+        augment: how its clips are changed.
+        batch_size: clips of a batch on one process.
+        repeat: how often an epoch takes every clip; fractions are rounded at random, by epoch.
+    """
+
+    source: Source
+    augment: AugmentOptions
+    batch_size: int
+    repeat: float = 1.0
+
+
+def epoch_batches(sources: Sequence[MixedSource], epoch: int, seed: int, processes: int = 1) -> list[list[Key]]:
+    """Global batches of an epoch in order; a process takes every `processes`-th entry of each.
+
+    Sources take turns at random, in proportion to their number of batches, until all are exhausted. An incomplete
+    last batch is left out, unless it is the only one.
+    """
+    queues = []
+    for number, mixed in enumerate(sources):
+        rng = np.random.default_rng((seed, epoch, number))
+        keys = [(epoch, number, item, turn) for item, turn in _repeated(len(mixed.source), mixed.repeat, rng)]
+        if not getattr(mixed.source, "is_ordered", False):
+            keys = [keys[pick] for pick in rng.permutation(len(keys))]
+        size = mixed.batch_size * processes
+        if 0 < len(keys) < size:
+            turns = range(-(-size // len(keys)))  # a source smaller than a batch fills one, each time drawn anew
+            keys = [(*key[:3], key[3] + turn * len(keys)) for turn in turns for key in keys][:size]
+        queues.append([keys[start : start + size] for start in range(0, len(keys) - size + 1, size)])
+    order = np.random.default_rng(ORDER_SEED)
+    shares = np.array([len(queue) for queue in queues], dtype=float)
+    batches = []
+    while any(queues):
+        left = np.where([bool(queue) for queue in queues], shares, 0.0)
+        batches.append(queues[order.choice(len(queues), p=left / left.sum())].pop(0))
+    return batches
+
+
+def _repeated(length: int, repeat: float, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    for item in range(length):
+        turns = int(repeat) + (rng.random() < repeat - int(repeat))
+        yield from ((item, turn) for turn in range(turns))
+
+
+class MixedDataset(Dataset):
+    """Samples by key, for torch's DataLoader.
+
+    Args:
+        sources: of the mix.
+        size: side of the model's input.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(self, sources: Sequence[MixedSource], size: int, seed: int):
+        self.sources, self.size, self.seed = sources, size, seed
+
+    def __len__(self) -> int:
+        return sum(len(mixed.source) for mixed in self.sources)
+
+    def __getitem__(self, key: Key) -> ClipSample:
+        mixed = self.sources[key[1]]
+        rng = np.random.default_rng((self.seed, *key))
+        clip = augment(mixed.source.sample(key[2], rng), self.size, mixed.augment, rng)
+        return ClipSample(
+            frames=normalise(clip.frames),
+            masks=clip.masks,
+            void=clip.void,
+            seed=(self.seed, *key, 1),
+            name=clip.name,
+        )

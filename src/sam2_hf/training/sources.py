@@ -1,0 +1,195 @@
+"""Where clips come from: data sets on disk, scenes, streams. A source turns a number and a generator into a clip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sam2_hf.errors import SourceError
+from sam2_hf.training.formats import LabelledClip
+from sam2_hf.training.scenes import SceneRenderer
+from sam2_hf.training.transforms import RawClip
+
+TRIES = 1000  # starts that are tried for one with a visible object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOptions:
+    """Which part of a clip is taken.
+
+    Attributes:
+        num_frames: frames of a sample; 1 for pictures.
+        max_objects: at most so many objects, chosen at random among those on the first frame.
+        fill_objects: repeat objects up to `max_objects`, so that all clips have equally many; each repetition gets
+            prompts of its own.
+        reverse: probability of taking the frames backwards.
+        max_stride: frames are up to so many numbers apart, drawn per sample.
+        max_area: leave out objects that cover more than this share of the first frame.
+    """
+
+    num_frames: int = 1
+    max_objects: int = 3
+    fill_objects: bool = False
+    reverse: float = 0.0
+    max_stride: int = 1
+    max_area: float = 1.0
+
+    def __post_init__(self):
+        for name in ("num_frames", "max_objects", "max_stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be at least 1")
+
+
+class Source(Protocol):
+    """Gives clips by number."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, rng: np.random.Generator) -> RawClip: ...
+
+
+class ClipSource:
+    """Labelled clips.
+
+    Args:
+        clips: of one data set; each at least `num_frames` labelled frames long.
+        options: which part is taken.
+        max_side: decoded frames are kept in memory, at most this long; None: decode again every time, at full size.
+
+    Raises:
+        SourceError: a clip is too short or has no object.
+    """
+
+    def __init__(self, clips: Sequence[LabelledClip], options: SamplingOptions, max_side: int | None = None):
+        for clip in clips:
+            if len(clip.labelled_frames) < options.num_frames:
+                raise SourceError(
+                    f"{clip.name}: has {len(clip.labelled_frames)} labelled frames, but samples are "
+                    f"{options.num_frames} frames long; lower `num_frames` or leave the clip out"
+                )
+        self.clips, self.options, self.max_side = list(clips), options, max_side
+        self._kept: dict[tuple[int, int], _Decoded] = {}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def sample(self, index: int, rng: np.random.Generator) -> RawClip:
+        clip = self.clips[index]
+        for _ in range(TRIES):
+            frames = self._frames(clip, rng)
+            chosen = self._objects(index, frames[0], rng)
+            if chosen:
+                return self._read(index, frames, chosen)
+        raise SourceError(f"{clip.name}: no object is visible at any start that was tried; leave the clip out")
+
+    def _frames(self, clip: LabelledClip, rng: np.random.Generator) -> list[int]:
+        """Labelled frames at equal distances, forwards or backwards."""
+        length, available = self.options.num_frames, len(clip.labelled_frames)
+        widest = (available - 1) // (length - 1) if length > 1 else 1
+        stride = int(rng.integers(1, min(self.options.max_stride, widest) + 1))
+        start = int(rng.integers(0, available - (length - 1) * stride))
+        picks = [clip.labelled_frames[start + step * stride] for step in range(length)]
+        return picks[::-1] if rng.random() < self.options.reverse else picks
+
+    def _objects(self, index: int, frame: int, rng: np.random.Generator) -> list[int]:
+        shares = self._decoded(index, frame).shares
+        visible = [key for key, share in shares.items() if 0 < share <= self.options.max_area]
+        count = min(len(visible), self.options.max_objects)
+        chosen = [visible[pick] for pick in rng.choice(len(visible), count, replace=False)] if count else []
+        return repeated(chosen, self.options.max_objects) if self.options.fill_objects else chosen
+
+    def _read(self, index: int, frames: list[int], chosen: list[int]) -> RawClip:
+        decoded = [self._decoded(index, frame) for frame in frames]
+        return RawClip(
+            frames=torch.from_numpy(np.stack([one.pixels for one in decoded])).permute(0, 3, 1, 2),
+            masks=torch.from_numpy(np.stack([one.masks(chosen) for one in decoded], axis=1)),
+            void=self._void(index, frames, decoded[0].pixels.shape[:2]),
+            name=self.clips[index].name,
+        )
+
+    def _void(self, index: int, frames: list[int], size: tuple[int, int]) -> Tensor | None:
+        voids = [self.clips[index].void(frame) for frame in frames]
+        if all(void is None for void in voids):
+            return None
+        whole = [np.zeros(self.clips[index].size, bool) if void is None else void for void in voids]
+        return torch.from_numpy(np.stack([_resized(void, size) for void in whole]))
+
+    def _decoded(self, index: int, frame: int) -> "_Decoded":
+        if (index, frame) in self._kept:
+            return self._kept[index, frame]
+        clip = self.clips[index]
+        picture, masks = clip.frame(frame), clip.masks(frame)
+        scale = 1.0 if self.max_side is None else min(1.0, self.max_side / max(picture.size))
+        size = (max(1, round(picture.height * scale)), max(1, round(picture.width * scale)))
+        pixels = np.array(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+        small = {key: _resized(mask, size) for key, mask in masks.items()}
+        decoded = _Decoded(
+            pixels=pixels,
+            packed={key: np.packbits(mask, axis=-1) for key, mask in small.items()},
+            shares={key: float(mask.mean()) for key, mask in small.items()},
+        )
+        if self.max_side is not None:
+            self._kept[index, frame] = decoded
+        return decoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decoded:
+    """A frame in memory: (height, width, 3) pixels, masks packed by bits, and what share each covers."""
+
+    pixels: np.ndarray
+    packed: dict[int, np.ndarray]
+    shares: dict[int, float]
+
+    def masks(self, chosen: list[int]) -> np.ndarray:
+        """(objects, height, width) bool."""
+        width = self.pixels.shape[1]
+        return np.stack([np.unpackbits(self.packed[key], axis=-1, count=width).astype(bool) for key in chosen])
+
+
+class SceneSource:
+    """Made-up clips; as many as asked for, each with its own number."""
+
+    def __init__(self, renderer: SceneRenderer, count: int, options: SamplingOptions):
+        self.renderer, self.count, self.options = renderer, count, options
+
+    def __len__(self) -> int:
+        return self.count
+
+    def sample(self, index: int, rng: np.random.Generator) -> RawClip:
+        for _ in range(TRIES):
+            frames, ids = self.renderer.render(rng, self.options.num_frames)
+            if rng.random() < self.options.reverse:
+                frames, ids = frames[::-1].copy(), ids[::-1].copy()
+            shares = np.bincount(ids[0].ravel(), minlength=2)[1:] / ids[0].size
+            visible = np.flatnonzero((shares > 0) & (shares <= self.options.max_area)) + 1
+            count = min(len(visible), self.options.max_objects)
+            if count:
+                break
+        else:
+            raise SourceError("the scenes of these options show no object")
+        chosen = rng.choice(visible, count, replace=False).tolist()
+        if self.options.fill_objects:
+            chosen = repeated(chosen, self.options.max_objects)
+        return RawClip(
+            frames=torch.from_numpy(frames).permute(0, 3, 1, 2),
+            masks=torch.from_numpy(np.stack([ids == key for key in chosen])),
+            void=None,
+            name=f"scene {index}",
+        )
+
+
+def repeated(objects: list[int], count: int) -> list[int]:
+    """The same objects over and over, up to a number of them."""
+    return [objects[index % len(objects)] for index in range(count)] if objects else []
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(height, width) bool at another size; inside where at least half of a pixel is."""
+    if mask.shape == tuple(size):
+        return mask
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX)) >= 128

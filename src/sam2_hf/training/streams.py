@@ -1,0 +1,83 @@
+"""Data sets of the Hub and other `datasets` tables, streamed or not, as pictures with masks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from sam2_hf.errors import MissingExtraError, SourceError
+from sam2_hf.processing.rle import decode_rle
+from sam2_hf.training.formats import ArrayClip
+from sam2_hf.training.sources import ClipSource, SamplingOptions
+from sam2_hf.training.transforms import RawClip
+
+
+class StreamSource:
+    """Rows of a table, read in order. A row that was passed is not kept, so a stream of any length needs no memory.
+
+    Args:
+        rows: a `datasets.Dataset` or `IterableDataset`, shuffled if wanted, or any object whose `iter` starts over.
+        count: rows of an epoch.
+        options: which objects are taken; rows are pictures, so `num_frames` is 1.
+        image, masks: names of the columns. Masks are a picture of object ids, a list of black-and-white pictures, or a
+            list of COCO run lengths.
+    """
+
+    is_ordered = True  # an epoch takes the rows as they come
+
+    def __init__(self, rows, count: int, options: SamplingOptions, *, image: str = "image", masks: str = "masks"):
+        if options.num_frames != 1:
+            raise SourceError(f"rows of a table are pictures, so `num_frames` is 1, got {options.num_frames}")
+        self.rows, self.count, self.options = rows, count, options
+        self.image, self.masks = image, masks
+        self._iterator: Iterator | None = None
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def sample(self, index: int, rng: np.random.Generator) -> RawClip:
+        row = self._row(index)
+        missing = [name for name in (self.image, self.masks) if name not in row]
+        if missing:
+            raise SourceError(f"row {index} has no column {missing[0]!r}; columns are {', '.join(row)}")
+        clip = ArrayClip(f"row {index}", [row[self.image]], [masks_of(row[self.masks])])
+        return ClipSource([clip], self.options).sample(0, rng)
+
+    def _row(self, index: int) -> dict:
+        if self._iterator is None or index < self._next:
+            rows = self.rows.skip(index) if hasattr(self.rows, "skip") else self.rows
+            self._iterator, self._next = iter(rows), index if hasattr(self.rows, "skip") else 0
+        for row in self._iterator:
+            self._next += 1
+            if self._next > index:
+                return row
+        raise SourceError(f"the table ends after {self._next} rows, but row {index} was wanted; lower `count`")
+
+
+def masks_of(value) -> dict[int, np.ndarray]:
+    """Object id to mask, from what a column of masks holds."""
+    if isinstance(value, Image.Image) or getattr(value, "ndim", None) == 2:
+        ids = np.asarray(value)
+        if ids.ndim != 2:
+            raise SourceError(f"a picture of object ids has one channel, this one has mode {value.mode}")
+        values = [key for key in np.unique(ids).tolist() if key]
+        return {key: ids == key for key in values}
+    parts = [decode_rle(part) if isinstance(part, dict) else np.asarray(part) > 0 for part in value]
+    return dict(enumerate(parts, 1))
+
+
+def open_table(root: str, *, split: str = "train", streaming: bool = True, shuffle_buffer: int = 0, seed: int = 0):
+    """A table of the Hub or a local folder.
+
+    Raises:
+        MissingExtraError: `datasets` is not installed.
+    """
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise MissingExtraError('tables need datasets: pip install "sam2_hf[data]"') from error
+    rows = load_dataset(root, split=split, streaming=streaming)
+    if shuffle_buffer:
+        rows = rows.shuffle(seed=seed, buffer_size=shuffle_buffer) if streaming else rows.shuffle(seed=seed)
+    return rows

@@ -1,0 +1,328 @@
+"""`Sam2Trainer`: trains on pictures and clips, on one process or many, and can be stopped at any time.
+
+Everything random is derived from (seed, epoch, step, process), so a resumed run goes on as if it had not stopped.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from sam2_hf.errors import TrainingError
+from sam2_hf.modeling.hiera import Sam2HieraBlock
+from sam2_hf.modeling.layers import DropPath
+from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.training.batches import ClipBatch, collate
+from sam2_hf.training.checkpoints import BEST, MODEL, RunFolder
+from sam2_hf.training.config import TrainConfig
+from sam2_hf.training.dense_supervision import DenseHead
+from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches
+from sam2_hf.training.optimisation import (
+    WeightAverage,
+    freeze,
+    is_frozen,
+    learning_rate_share,
+    parameter_groups,
+)
+from sam2_hf.training.prompt_sampling import PromptPlan, draw_plan
+from sam2_hf.training.step import TrainingStep
+
+PLAN_SEED = 42  # of the plans of prompts, the same on every process
+
+Validate = Callable[[Sam2Model], dict[str, float]]
+
+
+class Sam2Trainer:
+    """Trains a model.
+
+    Args:
+        model: changed in place.
+        config: of the run.
+        sources: of clips; see `build_sources`.
+        validate: called every `validate_every` epochs with the model in evaluation mode; returns figures, of which
+            `score` decides which model is the best.
+        processor: saved beside the model, so that the folder is complete.
+    """
+
+    def __init__(
+        self,
+        model: Sam2Model,
+        config: TrainConfig,
+        sources: Sequence[MixedSource],
+        *,
+        validate: Validate | None = None,
+        processor=None,
+    ):
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+
+        self.config, self.sources, self.validate, self.processor = config, list(sources), validate, processor
+        self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # without it several processes on CPU do not find each other
+            mixed_precision=config.mixed_precision,
+            gradient_accumulation_steps=config.accumulate,
+            log_with=list(config.trackers) or None,
+            project_dir=config.output,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.model = model
+        self._prepare_model()
+        dense = DenseHead(model.config.hidden_size) if config.dense_weight > 0 else None
+        step = TrainingStep(model, config.rollout, config.loss, config.loss_reduction, dense)
+        groups = parameter_groups(model, config.optimiser, dense)
+        optimiser = torch.optim.AdamW(groups, lr=config.optimiser.learning_rate)
+        self.module, self.optimiser = self.accelerator.prepare(step, optimiser)
+        self.average = WeightAverage(model, config.average) if config.average > 0 else None
+        self.plans = np.random.default_rng(PLAN_SEED)
+        self.folder = RunFolder(config.output)
+        self.dataset = MixedDataset(self.sources, model.config.image_size, config.seed)
+        self.batches_per_epoch = [len(self._epoch(epoch)) for epoch in range(config.epochs)]
+        self.step, self.best = 0, -math.inf
+        self.figures: dict[str, float] = {}  # of the last validation
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run, for which the learning rate is planned."""
+        steps = sum(self.batches_per_epoch) // self.config.accumulate
+        return steps if self.config.max_steps is None else min(steps, self.config.max_steps)
+
+    def train(self, resume: bool = False) -> dict[str, float]:
+        """Trains to the end and saves the model; returns the last logged figures.
+
+        Raises:
+            TrainingError: the loss became infinite or NaN; the last checkpoint is kept.
+            OutputExistsError: the folder holds a run and `resume` is False, or was made with another configuration.
+        """
+        state = self.folder.open(self.config, resume) if self.accelerator.is_main_process or resume else None
+        if state is not None:
+            self._restore(state)
+        self.accelerator.wait_for_everyone()
+        if self.config.trackers:
+            self.accelerator.init_trackers("sam2_hf")
+        self._set_mode()
+        record: dict[str, float] = {}
+        skip = self.step * self.config.accumulate
+        for epoch, length in enumerate(self.batches_per_epoch):
+            if skip >= length:
+                skip -= length
+                continue
+            record = self._run_epoch(epoch, skip) or record
+            skip = 0
+            if self.step >= self.total_steps:
+                break
+        self._save()
+        if self.config.trackers:
+            self.accelerator.end_training()
+        return record
+
+    # Preparation
+
+    def _prepare_model(self) -> None:
+        config, model = self.config, self.model
+        if config.lora is not None:
+            from sam2_hf.training.lora import add_adapters
+
+            freeze(model, config.freeze)
+            add_adapters(model, config.lora)
+        else:
+            freeze(model, config.freeze)
+        if not config.uses_clips and not model.config.image_only:
+            freeze(model, ["memory"])  # pictures never reach it
+        _set_dropout(model, config.drop_path, config.memory_dropout)
+        if config.gradient_checkpointing:
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        if config.compile:
+            model.vision_encoder.backbone.compile()
+
+    def _set_mode(self) -> None:
+        self.module.train()
+        if is_frozen(self.model.vision_encoder):
+            self.model.vision_encoder.eval()
+
+    # Epochs and steps
+
+    def _epoch(self, epoch: int) -> list:
+        return epoch_batches(self.sources, epoch, self.config.seed, self.accelerator.num_processes)
+
+    def _loader(self, epoch: int, skip: int) -> DataLoader:
+        """Batches of this process, without those that were done before."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        batches = [keys[rank::processes] for keys in self._epoch(epoch)[skip:]]
+        return DataLoader(
+            self.dataset,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.config.workers,
+            prefetch_factor=4 if self.config.workers else None,
+        )
+
+    def _run_epoch(self, epoch: int, skip: int) -> dict[str, float] | None:
+        sums, count, began, record = defaultdict(float), 0, time.monotonic(), None
+        length = self.batches_per_epoch[epoch]
+        for number, batch in enumerate(islice(self._loader(epoch, skip), length - skip), skip):
+            parts = self._batch(batch.to(self.accelerator.device))
+            for name, value in parts.items():
+                sums[name] += value
+            count += 1
+            if not self.accelerator.sync_gradients:
+                continue
+            if self.step % self.config.log_every == 0 or self.step >= self.total_steps:
+                record = self._log(epoch + (number + 1) / length, sums, count, time.monotonic() - began)
+                sums, count, began = defaultdict(float), 0, time.monotonic()
+            if self.step % self.config.save_every == 0:
+                self._save()
+            if self.step >= self.total_steps:
+                break
+        self._validate(epoch)
+        return record
+
+    def _batch(self, batch: ClipBatch) -> dict[str, float]:
+        """Forward, backward and, unless gradients are accumulated, a step."""
+        config = self.config
+        self._set_learning_rate()
+        torch.manual_seed(_mixed(config.seed, self.step, self.accelerator.process_index))
+        plan = self._plan(batch)
+        with self.accelerator.accumulate(self.module), self.accelerator.autocast():
+            loss, parts = self.module(batch, plan, self._num_objects(batch), self._dense_weight())
+            self._check_finite(loss, parts, batch)
+            self.accelerator.backward(loss)
+            if self.accelerator.sync_gradients:
+                limit = config.optimiser.clip_norm or math.inf
+                parts["gradient_norm"] = float(self.accelerator.clip_grad_norm_(self.module.parameters(), limit))
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+        if self.accelerator.sync_gradients:
+            self.step += 1
+            if self.average is not None:
+                self.average.update(self.model)
+        return {**parts, "objects": batch.num_objects, "videos": batch.frames.shape[0]}
+
+    def _plan(self, batch: ClipBatch) -> PromptPlan:
+        visible = torch.tensor(batch.visible, device=batch.frames.device).float()
+        everywhere = self.accelerator.reduce(visible, "mean") == 1
+        return draw_plan(batch.num_frames, self.plans, self.config.prompts, everywhere.tolist())
+
+    def _num_objects(self, batch: ClipBatch) -> float:
+        count = torch.tensor(float(batch.num_objects), device=batch.frames.device)
+        return max(1.0, float(self.accelerator.reduce(count, "mean")))
+
+    def _dense_weight(self) -> float:
+        end = self.config.dense_until * self.total_steps
+        return self.config.dense_weight * max(0.0, 1 - self.step / max(end, 1))
+
+    def _set_learning_rate(self) -> None:
+        share = learning_rate_share(self.step, self.total_steps, self.config.optimiser)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * share
+
+    def _check_finite(self, loss: torch.Tensor, parts: dict, batch: ClipBatch) -> None:
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"step {self.step}: the loss is {value} ({parts}) on {', '.join(batch.names)}; lower the learning "
+                f"rate, or resume from the last checkpoint in {self.folder.path}"
+            )
+
+    # Keeping
+
+    def _log(self, epoch: float, sums: dict, count: int, seconds: float) -> dict[str, float]:
+        record = {"step": self.step, "epoch": round(epoch, 4), "learning_rate": self.optimiser.param_groups[-1]["lr"]}
+        record |= {name: value / count for name, value in sums.items() if name not in ("objects", "videos")}
+        record |= {"clips_per_second": sums["videos"] * self.accelerator.num_processes / seconds}
+        if self.accelerator.is_main_process:
+            self.folder.log(record)
+        if self.config.trackers:
+            self.accelerator.log(record, step=self.step)
+        return record
+
+    def _save(self) -> None:
+        """Everything to resume from, and the model as it is now."""
+        if not self.accelerator.is_main_process:
+            return
+        step = self.accelerator.unwrap_model(self.module)
+        self.folder.save(
+            {
+                "model": step.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "plans": self.plans.bit_generator.state,
+                "step": self.step,
+                "best": self.best,
+            }
+        )
+        self._save_model(MODEL)
+
+    def _save_model(self, name: str) -> None:
+        if self.average is not None:
+            self.average.exchange(self.model)
+        try:
+            self._write_model(self.folder.path / name)
+        finally:
+            if self.average is not None:
+                self.average.exchange(self.model)
+
+    def _write_model(self, path) -> None:
+        state = None
+        if self.config.lora is not None:
+            from sam2_hf.training.lora import merged_state_dict
+
+            state = merged_state_dict(self.model)
+        self.model.save_pretrained(path, state_dict=state)
+        if self.processor is not None:
+            self.processor.save_pretrained(path)
+
+    def _restore(self, state: dict) -> None:
+        self.accelerator.unwrap_model(self.module).load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.plans.bit_generator.state = state["plans"]
+        self.step, self.best = state["step"], state["best"]
+        if self.accelerator.is_main_process:
+            self.folder.cut_log(self.step)
+
+    def _validate(self, epoch: int) -> None:
+        """Figures of the averaged model on the held-out list; the best one is kept."""
+        every = self.config.validate_every
+        is_due = every and ((epoch + 1) % every == 0 or self.step >= self.total_steps)
+        if self.validate is None or not is_due:
+            return
+        if self.accelerator.is_main_process:
+            if self.average is not None:
+                self.average.exchange(self.model)
+            self.model.eval()
+            figures = self.validate(self.model)
+            if self.average is not None:
+                self.average.exchange(self.model)
+            self.figures = figures
+            self.folder.log({"step": self.step, "epoch": epoch + 1, "validation": figures})
+            if figures.get("score", -math.inf) > self.best:
+                self.best = figures["score"]
+                self._save_model(BEST)
+        self._set_mode()
+        self.accelerator.wait_for_everyone()
+
+
+def _set_dropout(model: Sam2Model, drop_path: float | None, memory_dropout: float | None) -> None:
+    """Regularisation of this run; the saved configuration keeps its own."""
+    blocks = [module for module in model.modules() if isinstance(module, Sam2HieraBlock)]
+    if drop_path is not None:
+        for index, block in enumerate(blocks):
+            for module in block.modules():
+                if isinstance(module, DropPath):
+                    module.rate = drop_path * index / max(len(blocks) - 1, 1)
+    if memory_dropout is not None and not model.config.image_only:
+        for module in model.memory_attention.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = memory_dropout
+            elif isinstance(getattr(module, "dropout", None), float):
+                module.dropout = memory_dropout
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,271 @@
+"""The trainer: learns, stops and goes on exactly, freezes, adapts, accumulates, keeps the best, refuses what is broken."""
+
+import json
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from sam2_hf import Sam2Model
+from sam2_hf.errors import OutputExistsError, SourceError, TrainingError
+from sam2_hf.training.build import build_sources
+from sam2_hf.training.checkpoints import LOG, STATE
+from sam2_hf.training.config import TrainConfig, from_dict
+from sam2_hf.training.trainer import Sam2Trainer
+from tests.tiny import micro_model, micro_processor
+from tests.training.toy import davis_folder, masks_folder
+
+FAST = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "layer_decay": 1.0, "clip_norm": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """accelerate keeps its settings for the whole process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def config(tmp_path, output="run", data=None, **changes) -> TrainConfig:
+    if data is None:
+        root = tmp_path / "pictures"
+        data = [{"kind": "masks", "root": str(root if root.exists() else masks_folder(root, 4)), "batch_size": 2}]
+    values = {
+        "output": str(tmp_path / output),
+        "model": "given",
+        "data": data,
+        "optimiser": FAST,
+        "prompts": {"num_corrections": 1},
+        "epochs": 3,
+        "workers": 0,
+        "log_every": 1,
+        "memory_dropout": 0.0,
+        **changes,
+    }
+    return from_dict(TrainConfig, values, "test")
+
+
+def trainer(settings: TrainConfig, model=None, **others) -> Sam2Trainer:
+    model = micro_model(image_size=64) if model is None else model
+    return Sam2Trainer(model, settings, build_sources(settings), **others)
+
+
+def log(settings: TrainConfig) -> list[dict]:
+    from pathlib import Path
+
+    records = [json.loads(line) for line in (Path(settings.output) / LOG).read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
+
+
+def weights(settings: TrainConfig, folder="model") -> dict[str, torch.Tensor]:
+    return load_file(f"{settings.output}/{folder}/model.safetensors")
+
+
+def clip_data(tmp_path, **sampling):
+    root = tmp_path / "clips"
+    if not root.exists():
+        davis_folder(root, 2, frames=4)
+    return {"kind": "davis", "root": str(root), "sampling": {"num_frames": 3, **sampling}}
+
+
+def test_one_clip_can_be_learned_by_heart(tmp_path):
+    still = {"flip": 0, "rotation": 0, "shear": 0, "jitter": [0, 0, 0], "frame_jitter": [0, 0, 0], "grey": 0}
+    data = [{**clip_data(tmp_path, max_objects=2), "include": ["v0"], "augment": still, "repeat": 50}]
+    settings = config(tmp_path, data=data, epochs=1, prompts={"points_probability": 0.0}, max_steps=50)
+    trainer(settings).train()
+    losses = [record["loss"] for record in log(settings)]
+    assert sum(losses[-5:]) / 5 < 0.5 * sum(losses[:5]) / 5
+
+
+def test_the_result_is_a_folder_that_loads_whole(tmp_path):
+    settings = config(tmp_path, epochs=1)
+    job = trainer(settings, processor=micro_processor(64))
+    job.train()
+    loaded, report = Sam2Model.from_pretrained(f"{settings.output}/model", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    for (name, ours), theirs in zip(job.model.named_parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
+    """Pictures and clips mixed, dropout on, averaged weights: bit for bit."""
+    masks = {"kind": "masks", "root": str(masks_folder(tmp_path / "pictures", 4)), "batch_size": 2}
+    common = {
+        "data": [masks, clip_data(tmp_path)],
+        "average": 0.9,
+        "memory_dropout": 0.1,
+        "drop_path": 0.1,
+        "max_steps": 9,
+        "save_every": 4,
+    }
+    whole = config(tmp_path, "whole", **common)
+    trainer(whole).train()
+
+    class Killed(Exception):
+        pass
+
+    broken = config(tmp_path, "broken", **common)
+    job = trainer(broken)
+    original = job._batch
+
+    def until_step_six(batch):
+        if job.step == 6:
+            raise Killed
+        return original(batch)
+
+    job._batch = until_step_six
+    with pytest.raises(Killed):
+        job.train()
+    assert len(log(broken)) == 6
+    trainer(broken).train(resume=True)
+    assert log(broken) == log(whole)
+    for name, value in weights(whole).items():
+        assert torch.equal(weights(broken)[name], value), name
+
+
+def test_accumulated_batches_are_one_batch(tmp_path):
+    """Four pictures with one object each: two batches of two make the step that one batch of four makes."""
+    root = masks_folder(tmp_path / "pictures", 4)
+    sampling = {"max_objects": 1, "fill_objects": True}
+    losses = {}
+    for size, accumulate in ((4, 1), (2, 2)):
+        data = [{"kind": "masks", "root": str(root), "batch_size": size, "sampling": sampling}]
+        settings = config(tmp_path, f"run{size}", data=data, accumulate=accumulate, epochs=1, prompts={"box_probability": 1, "num_corrections": 0})  # fmt: skip
+        trainer(settings).train()
+        losses[size] = weights(settings)
+    for name, value in losses[4].items():
+        torch.testing.assert_close(losses[2][name], value, atol=2e-4, rtol=1e-3)
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_frozen_parts_do_not_change(tmp_path):
+    settings = config(tmp_path, freeze=["image_encoder", "prompt_encoder"])
+    model = micro_model(image_size=64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    job = trainer(settings, model)
+    job.train()
+    assert not model.vision_encoder.training
+    assert changed(before, model.state_dict()) == {"mask_decoder", "no_memory_embedding"}
+
+
+def test_pictures_do_not_touch_the_memory_and_clips_do(tmp_path):
+    model = micro_model(image_size=64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer(config(tmp_path, "pictures_only", epochs=1), model).train()
+    assert not any(name.startswith(("memory", "object_pointer")) for name in changed(before, model.state_dict()))
+    model = micro_model(image_size=64)
+    trainer(config(tmp_path, "clips_too", data=[clip_data(tmp_path)], epochs=1), model).train()
+    assert {"memory_attention", "memory_encoder", "object_pointer_proj"} <= changed(before, model.state_dict())
+
+
+def test_adapters_learn_alone_and_are_merged(tmp_path):
+    freeze = ["image_encoder", "memory", "prompt_encoder", "mask_decoder", "no_memory_embedding"]
+    settings = config(tmp_path, lora={"rank": 2}, freeze=freeze)
+    model = micro_model(image_size=64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    job = trainer(settings, model)
+    job.train()
+    after = weights(settings)
+    moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.endswith("attn.qkv.weight") for name in moved)
+    loaded = Sam2Model.from_pretrained(f"{settings.output}/model").eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    model.eval()
+    with torch.no_grad():
+        ours = model.get_image_embeddings(pixels)[2]
+        torch.testing.assert_close(loaded.get_image_embeddings(pixels)[2], ours, atol=1e-5, rtol=1e-4)
+
+
+def test_checkpointing_changes_no_number(tmp_path):
+    results = []
+    for name, extra in (
+        ("plain", {}),
+        (
+            "lean",
+            {"gradient_checkpointing": True, "rollout": {"checkpoint_corrections": True, "encode_per_frame": True}},
+        ),
+    ):
+        settings = config(tmp_path, name, data=[clip_data(tmp_path)], epochs=1, **extra)
+        trainer(settings).train()
+        results.append(weights(settings))
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_bf16_trains(tmp_path):
+    settings = config(tmp_path, mixed_precision="bf16", data=[clip_data(tmp_path)], epochs=2)
+    trainer(settings).train()
+    assert all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in weights(settings).values())
+
+
+def test_dense_teacher_reaches_the_encoder_and_is_not_saved(tmp_path):
+    settings = config(tmp_path, dense_weight=1.0, loss={"focal": 0, "dice": 0, "iou": 0, "object_score": 0}, epochs=4)
+    model = micro_model(image_size=64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer(settings, model).train()
+    records = log(settings)
+    assert records[-1]["dense"] < records[0]["dense"]
+    assert "vision_encoder" in changed(before, model.state_dict())
+    assert set(weights(settings)) == set(micro_model(image_size=64).state_dict())
+
+
+def test_validation_keeps_the_best_model(tmp_path):
+    scores = iter([1.0, 3.0, 2.0])
+    seen = []
+
+    def validate(model):
+        assert not model.training
+        seen.append(model.mask_decoder.iou_token.weight.detach().clone())
+        return {"score": next(scores)}
+
+    settings = config(tmp_path, average=0.5)
+    job = trainer(settings, validate=validate)
+    job.train()
+    assert torch.equal(weights(settings, "best")["mask_decoder.iou_token.weight"], seen[1])
+    assert job.figures == {"score": 2.0}
+    assert job.model.training
+    assert [record["validation"]["score"] for record in log(settings) if "validation" in record] == [1.0, 3.0, 2.0]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    settings = config(tmp_path, save_every=1, max_steps=6)
+    job = trainer(settings)
+    original = job._batch
+
+    def poisoned(batch):
+        if job.step == 3:
+            with torch.no_grad():
+                job.model.mask_decoder.iou_token.weight.fill_(float("nan"))
+        return original(batch)
+
+    job._batch = poisoned
+    with pytest.raises(TrainingError, match=r"step 3: the loss is nan .* on p\d, p\d; lower the learning rate"):
+        job.train()
+    state = torch.load(f"{settings.output}/{STATE}", weights_only=True)
+    assert state["step"] == 3
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_folders_with_another_run_are_refused(tmp_path):
+    settings = config(tmp_path, epochs=1)
+    with pytest.raises(SourceError, match=r"no checkpoint\.pt to resume"):
+        trainer(settings).train(resume=True)
+    trainer(settings).train()
+    with pytest.raises(OutputExistsError, match="holds a run already"):
+        trainer(settings).train()
+    other = config(tmp_path, epochs=1, seed=7)
+    with pytest.raises(OutputExistsError, match="was made with seed=123, now 7"):
+        trainer(other).train(resume=True)
+
+
+def test_pictures_without_objects_stop_the_run_with_their_name(tmp_path):
+    from PIL import Image
+
+    root = masks_folder(tmp_path / "pictures", 2)
+    Image.new("L", (56, 40)).save(root / "masks" / "p1.png")
+    with pytest.raises(SourceError, match="p1: no object is visible"):
+        trainer(config(tmp_path)).train()
