@@ -11,6 +11,7 @@ class ExitCode(enum.IntEnum):
     USAGE = 2
     NO_INPUT = 3
     SOME_FAILED = 4
+    BELOW = 5
     MODEL = 6
     OUTPUT = 7
     INTERRUPTED = 130

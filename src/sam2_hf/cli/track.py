@@ -1,6 +1,5 @@
 """`sam2-hf track`: follow prompted objects through a video."""
 
-import hashlib
 import json
 import signal
 from contextlib import ExitStack
@@ -12,12 +11,13 @@ import typer
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
 from sam2_hf.cli.predict import next_folder
-from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
+from sam2_hf.cli.run_folder import RUN, check_folder, write_run
+from sam2_hf.errors import PromptError, Sam2Error, SourceError
 
 SAVE_KINDS = ("overlay", "json", "davis", "coco", "csv")
 DIRECTIONS, KEEP = ("forward", "backward", "both"), ("window", "all")
 OUTPUTS = ("overlay.mp4", "coco.json", "areas.csv")
-RESULTS, STATE, RUN = "results.jsonl", "session.safetensors", "run.json"
+RESULTS, STATE = "results.jsonl", "session.safetensors"
 
 
 def track(
@@ -67,7 +67,7 @@ def track(
     choices |= {"fill_hole_area": fill_hole_area, "non_overlap": non_overlap, "upstream": upstream}
     given = {"source": source, "prompts": repr(prompts), "normalized": normalized, **choices}
     given |= {"model": model, "revision": revision, "dtype": dtype}
-    _check_folder(folder, given, overwrite=overwrite, resume=resume)
+    check_folder(folder, given, overwrite=overwrite, resume=resume)
 
     from sam2_hf.cli.model_choice import load
 
@@ -178,13 +178,13 @@ def _check_values(kinds: list[str], save: str, direction: str, keep: str, fps: f
 
 def _run(job: "_Job", done, passed, given: dict) -> bool:
     """Runs the job, with run.json telling how it stands; False: interrupted."""
-    _write_run(job.folder, given, "running", 0)
+    write_run(job.folder, "track", given, "running", frames=0)
     try:
         finished = job.run(done, passed)
     except BaseException:
-        _write_run(job.folder, given, "failed", job.frames)
+        write_run(job.folder, "track", given, "failed", frames=job.frames)
         raise
-    _write_run(job.folder, given, "done" if finished else "interrupted", job.frames)
+    write_run(job.folder, "track", given, "done" if finished else "interrupted", frames=job.frames)
     return finished
 
 
@@ -225,34 +225,9 @@ def _results(path: Path, last: int) -> list:
     return results
 
 
-def _check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) -> None:
-    """Refuses a folder with another run in it."""
-    run = folder / RUN
-    if not run.exists():
-        if resume:
-            raise OutputExistsError(f"{folder}: there is no run to resume; leave out --resume")
-        return
-    if resume:
-        before = json.loads(run.read_text())["options"]
-        changed = [name for name, value in given.items() if before.get(name) != value]
-        if changed:
-            was, now = before.get(changed[0]), given[changed[0]]
-            raise OutputExistsError(f"{folder}: was made with {changed[0]}={was}, now {now}; use another --output")
-    elif not overwrite:
-        raise OutputExistsError(f"{folder}: holds a run already; pass --overwrite, --resume or another --output")
-
-
 def _clear(folder: Path) -> None:
     """Removes what an earlier run of this command wrote there."""
     for name in (RESULTS, STATE, RUN, *OUTPUTS):
         (folder / name).unlink(missing_ok=True)
     for picture in (folder / "davis").glob("[0-9]*.png"):
         picture.unlink()
-
-
-def _write_run(folder: Path, given: dict, status: str, frames: int) -> None:
-    from sam2_hf.pipelines.results import write_whole
-
-    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
-    record = {"command": "track", "options": given, "hash": digest, "status": status, "frames": frames}
-    write_whole(folder / RUN, json.dumps(record, indent=1).encode(), overwrite=True)
