@@ -128,5 +128,5 @@ def test_average_follows_the_weights_and_can_be_exchanged():
 def test_rates_out_of_range_are_refused():
     with pytest.raises(ValueError, match="`learning_rate` is 0"):
         OptimiserOptions(learning_rate=0)
-    with pytest.raises(ValueError, match="`layer_decay` is 1.5"):
+    with pytest.raises(ValueError, match=r"`layer_decay` is 1\.5"):
         OptimiserOptions(layer_decay=1.5)

@@ -63,6 +63,12 @@ def test_later_prompts_are_given_only_where_all_objects_are_visible():
     assert all(list(initial) == [0] for initial in nowhere)
 
 
+def test_masks_are_never_given_on_all_frames():
+    generator = np.random.default_rng(42)
+    found = [draw_plan(2, generator, PromptOptions(points_probability=0)) for _ in range(30)]
+    assert all(plan.initial == {0: "mask"} for plan in found)
+
+
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"`box_probability` is 1.5"):
         PromptOptions(box_probability=1.5)

@@ -1,4 +1,4 @@
-"""The trainer: learns, stops and goes on exactly, freezes, adapts, accumulates, keeps the best, refuses what is broken."""
+"""The trainer: learns, stops and goes on exactly, freezes, adapts, accumulates, keeps the best."""
 
 import json
 
@@ -101,7 +101,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     whole = config(tmp_path, "whole", **common)
     trainer(whole).train()
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     broken = config(tmp_path, "broken", **common)
@@ -110,11 +110,11 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 
     def until_step_six(batch):
         if job.step == 6:
-            raise Killed
+            raise KilledError
         return original(batch)
 
     job._batch = until_step_six
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         job.train()
     assert len(log(broken)) == 6
     trainer(broken).train(resume=True)
@@ -130,7 +130,8 @@ def test_accumulated_batches_are_one_batch(tmp_path):
     losses = {}
     for size, accumulate in ((4, 1), (2, 2)):
         data = [{"kind": "masks", "root": str(root), "batch_size": size, "sampling": sampling}]
-        settings = config(tmp_path, f"run{size}", data=data, accumulate=accumulate, epochs=1, prompts={"box_probability": 1, "num_corrections": 0})  # fmt: skip
+        boxes = {"box_probability": 1, "num_corrections": 0}
+        settings = config(tmp_path, f"run{size}", data=data, accumulate=accumulate, epochs=1, prompts=boxes)
         trainer(settings).train()
         losses[size] = weights(settings)
     for name, value in losses[4].items():

@@ -66,24 +66,31 @@ def object_losses(
     is_visible = truth.flatten(1).any(dim=1).float()
     logits, target = mask_logits.float().flatten(2), truth.float().flatten(1).unsqueeze(1)
     valid = None if is_valid is None else is_valid.float().flatten(1).unsqueeze(1)
-    focal, dice = focal_loss(logits, target, valid), dice_loss(logits, target, valid)  # (rows, masks)
-    best = (weights.focal * focal + weights.dice * dice).argmin(dim=1, keepdim=True)
+    best = _best_candidate(logits.detach(), target, valid, weights)
+    chosen = logits[torch.arange(logits.shape[0], device=logits.device), best].unsqueeze(1)  # (rows, 1, pixels)
     error = (iou_scores.float() - actual_iou(logits.detach(), target, valid)).abs().mean(dim=1)
     scores = object_score_logits.float()[:, 0]
     return ObjectLosses(
-        focal=focal.gather(1, best)[:, 0] * is_visible,
-        dice=dice.gather(1, best)[:, 0] * is_visible,
+        focal=focal_loss(chosen, target, valid)[:, 0] * is_visible,
+        dice=dice_loss(chosen, target, valid)[:, 0] * is_visible,
         iou=error * is_visible,
         object_score=F.binary_cross_entropy_with_logits(scores, is_visible, reduction="none"),
     )
 
 
+def _best_candidate(logits: Tensor, target: Tensor, valid: Tensor | None, weights: LossWeights) -> Tensor:
+    """Which mask has the smallest loss, (rows,); found without gradients, which the others do not need."""
+    if logits.shape[1] == 1:
+        return torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
+    focal, dice = focal_loss(logits, target, valid), dice_loss(logits, target, valid)
+    return (weights.focal * focal + weights.dice * dice).argmin(dim=1)
+
+
 def focal_loss(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
     """Mean over pixels of the focal loss (Lin et al. 2017); logits (..., pixels), target of 0 and 1."""
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    wrong = (logits.sigmoid() - target).abs()  # 1 - p_t
+    against = logits * (1 - 2 * target)  # how strongly each pixel says the opposite of the truth
     alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
-    per_pixel = alpha * wrong**FOCAL_GAMMA * cross_entropy
+    per_pixel = alpha * against.sigmoid() ** FOCAL_GAMMA * F.softplus(against)  # (1 - p_t)^gamma * -log(p_t)
     if valid is None:
         return per_pixel.mean(dim=-1)
     return (per_pixel * valid).sum(dim=-1) / valid.sum(dim=-1).clamp(min=1)

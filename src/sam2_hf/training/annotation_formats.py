@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.errors import ConfigError, DecodeError, SourceError
 from sam2_hf.processing.rle import decode_rle
 from sam2_hf.processing.video import frames_from
 from sam2_hf.training.formats import (
@@ -112,7 +112,7 @@ def open_sav(root: Path, *, variant: str = "manual") -> list[LabelledClip]:
         variant: of the JSON files, "manual" or "auto".
     """
     if variant not in SAV_VARIANTS:
-        raise ValueError(f"`variant` must be 'manual' or 'auto', got {variant!r}")
+        raise ConfigError(f"`variant` must be 'manual' or 'auto', got {variant!r}")
     videos = natural_order(root.rglob("*.mp4"))
     if videos:
         pairs = [(path, path.with_name(f"{path.stem}_{variant}.json")) for path in videos]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.modeling.losses import LossWeights
 from sam2_hf.training.optimisation import OptimiserOptions
 from sam2_hf.training.prompt_sampling import PromptOptions
@@ -50,9 +51,9 @@ class DataConfig:
 
     def __post_init__(self):
         if self.kind != SCENES and self.root is None:
-            raise ValueError(f"data of kind {self.kind!r} needs `root`, the folder it is in")
+            raise ConfigError(f"data of kind {self.kind!r} needs `root`, the folder it is in")
         if self.batch_size < 1 or self.repeat <= 0:
-            raise ValueError("`batch_size` must be at least 1 and `repeat` above 0")
+            raise ConfigError("`batch_size` must be at least 1 and `repeat` above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ class TrainConfig:
         accumulate: batches per step.
         optimiser, prompts, rollout, loss: see their classes.
         loss_reduction: "sum" over frames and steps as the original does, or "mean".
+        loss_stride: compute losses at the model's size divided by this, 1, 2 or 4; larger is faster.
         dense_weight: of the dense teacher of the image encoder, falling linearly to 0 by `dense_until` (share of all
             steps); 0 for none.
         freeze: parts that do not learn.
@@ -111,6 +113,7 @@ class TrainConfig:
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
     loss: LossWeights = field(default_factory=LossWeights)
     loss_reduction: Literal["sum", "mean"] = "sum"
+    loss_stride: Literal[1, 2, 4] = 1
     dense_weight: float = 0.0
     dense_until: float = 1.0
     freeze: tuple[str, ...] = ()
@@ -130,16 +133,18 @@ class TrainConfig:
 
     def __post_init__(self):
         if not self.data:
-            raise ValueError("`data` is empty; name at least one source of clips")
+            raise ConfigError("`data` is empty; name at least one source of clips")
         if self.model is None and not self.model_config:
-            raise ValueError("name a `model` to start from, or a `model_config` for random weights")
+            raise ConfigError("name a `model` to start from, or a `model_config` for random weights")
         for name in ("epochs", "accumulate", "save_every", "log_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be at least 1")
+                raise ConfigError(f"`{name}` is {getattr(self, name)}, but it must be at least 1")
         if self.loss_reduction not in ("sum", "mean"):
-            raise ValueError(f"`loss_reduction` must be 'sum' or 'mean', got {self.loss_reduction!r}")
+            raise ConfigError(f"`loss_reduction` must be 'sum' or 'mean', got {self.loss_reduction!r}")
+        if self.loss_stride not in (1, 2, 4):
+            raise ConfigError(f"`loss_stride` must be 1, 2 or 4, got {self.loss_stride!r}")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"`mixed_precision` must be 'no', 'bf16' or 'fp16', got {self.mixed_precision!r}")
+            raise ConfigError(f"`mixed_precision` must be 'no', 'bf16' or 'fp16', got {self.mixed_precision!r}")
 
     @property
     def uses_clips(self) -> bool:
@@ -154,23 +159,25 @@ def read_config(path: str | Path, **overrides) -> TrainConfig:
     """Reads a run from JSON; fields that are left out have their defaults.
 
     Raises:
-        ValueError: a field that does not exist, or a value of another kind; the message names it.
+        ConfigError: a field that does not exist, or a value of another kind; the message names it.
     """
     path = Path(path)
     try:
         values = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SourceError(f"{path}: there is no such file") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: is not JSON ({error})") from error
+        raise ConfigError(f"{path}: is not JSON ({error})") from error
     return from_dict(TrainConfig, {**values, **overrides}, path.name)
 
 
 def from_dict(kind: type, values: Any, where: str):
     """A configuration class from nested dictionaries, lists becoming tuples."""
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected an object with the fields of {kind.__name__}, got {values!r}")
+        raise ConfigError(f"{where}: expected an object with the fields of {kind.__name__}, got {values!r}")
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{where}: there is no field {unknown[0]!r}; fields are {', '.join(known)}")
+        raise ConfigError(f"{where}: there is no field {unknown[0]!r}; fields are {', '.join(known)}")
     return kind(**{name: _value(known[name].type, value, f"{where}.{name}") for name, value in values.items()})
 
 
@@ -199,9 +206,9 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         )
         return tuple(parts)
     if kind in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise ValueError(f"{where}: expected a number, got {value!r}")
+        raise ConfigError(f"{where}: expected a number, got {value!r}")
     if kind is int and not float(value).is_integer():
-        raise ValueError(f"{where}: expected a whole number, got {value!r}")
+        raise ConfigError(f"{where}: expected a whole number, got {value!r}")
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -252,10 +259,10 @@ def fine_tuning(
         given: other fields of `TrainConfig`, `model` and `output` among them.
 
     Raises:
-        ValueError: a preset that does not exist.
+        ConfigError: a preset that does not exist.
     """
     if preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; presets are {', '.join(PRESETS)}")
+        raise ConfigError(f"there is no preset {preset!r}; presets are {', '.join(PRESETS)}")
     entry = {"kind": kind, "root": root, "include": include, "exclude": exclude, "batch_size": batch_size}
     values = {**PRESETS[preset], "data": [{**entry, "sampling": PRESET_SAMPLING[preset]}], **given}
     if learning_rate is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.errors import ConfigError, DecodeError, SourceError
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.processing.video import natural_key
 
@@ -240,7 +240,7 @@ def open_dataset(kind: str, root: str | Path, **options) -> list[LabelledClip]:
         "sa1b": annotation_formats.open_sa1b,
     }
     if kind not in kinds:
-        raise ValueError(f"there is no data set kind {kind!r}; kinds are {', '.join(sorted(kinds))}")
+        raise ConfigError(f"there is no data set kind {kind!r}; kinds are {', '.join(sorted(kinds))}")
     root = Path(root)
     if not root.is_dir():
         raise SourceError(f"{root}: there is no such folder")

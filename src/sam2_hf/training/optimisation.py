@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sam2_hf.errors import ConfigError
 from sam2_hf.modeling.layers import LayerNorm2d
 from sam2_hf.modeling.model import Sam2Model
 
@@ -55,9 +56,9 @@ class OptimiserOptions:
     def __post_init__(self):
         for name in ("learning_rate", "encoder_learning_rate"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be above 0")
+                raise ConfigError(f"`{name}` is {getattr(self, name)}, but it must be above 0")
         if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"`layer_decay` is {self.layer_decay}, but it must be in (0, 1]")
+            raise ConfigError(f"`layer_decay` is {self.layer_decay}, but it must be in (0, 1]")
 
 
 def freeze(model: Sam2Model, parts: Iterable[str]) -> None:
@@ -67,13 +68,13 @@ def freeze(model: Sam2Model, parts: Iterable[str]) -> None:
         parts: "image_encoder", "trunk", "prompt_encoder", "mask_decoder", "memory", or prefixes of parameter names.
 
     Raises:
-        ValueError: a part that matches no parameter.
+        ConfigError: a part that matches no parameter.
     """
     for part in parts:
         prefixes = PARTS.get(part, (part,))
         matched = [parameter for name, parameter in model.named_parameters() if name.startswith(prefixes)]
         if not matched:
-            raise ValueError(f"`freeze` names {part!r}, which matches nothing; parts are {', '.join(PARTS)}")
+            raise ConfigError(f"`freeze` names {part!r}, which matches nothing; parts are {', '.join(PARTS)}")
         for parameter in matched:
             parameter.requires_grad_(False)
 

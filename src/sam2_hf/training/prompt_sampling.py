@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from sam2_hf.errors import ConfigError
 from sam2_hf.modeling.outputs import PointLabel
 
 PromptKind = Literal["mask", "box", "click"]
@@ -40,11 +41,11 @@ class PromptOptions:
         for name in ("points_probability", "box_probability", "from_truth_probability"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(f"`{name}` is {value}, but it must be in [0, 1]")
+                raise ConfigError(f"`{name}` is {value}, but it must be in [0, 1]")
         if self.max_initial_frames < 1:
-            raise ValueError(f"`max_initial_frames` is {self.max_initial_frames}, but it must be at least 1")
+            raise ConfigError(f"`max_initial_frames` is {self.max_initial_frames}, but it must be at least 1")
         if self.max_corrected_frames < 0 or self.num_corrections < 0:
-            raise ValueError("`max_corrected_frames` and `num_corrections` must not be negative")
+            raise ConfigError("`max_corrected_frames` and `num_corrections` must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,8 @@ def draw_plan(
     if uses_points and num_corrected > num_initial:
         num_corrected = int(generator.integers(num_initial, num_corrected + 1))
     others = [frame for frame in range(1, num_frames) if visible is None or visible[frame]]
-    num_initial = min(num_initial, 1 + len(others))
+    most = num_frames if uses_points else max(1, num_frames - 1)  # masks on all frames would leave nothing to learn
+    num_initial = min(num_initial, 1 + len(others), most)
     frames = [0]
     if num_initial > 1:
         frames += generator.choice(others, num_initial - 1, replace=False).tolist()

@@ -90,7 +90,7 @@ class SceneRenderer:
                 alpha = warped.getchannel("A")
                 canvas.paste(warped, mask=alpha)
                 labels[np.asarray(alpha) > 127] = number
-            frames.append(finish.apply(canvas, rng, 1 + light * frame))
+            frames.append(finish.apply(canvas, rng, max(0.3, 1 + light * frame)))
             ids.append(_without_specks(labels))
         return np.stack(frames), np.stack(ids)
 

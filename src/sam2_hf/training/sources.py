@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sam2_hf.errors import SourceError
+from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.formats import LabelledClip
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.transforms import RawClip
@@ -41,7 +41,7 @@ class SamplingOptions:
     def __post_init__(self):
         for name in ("num_frames", "max_objects", "max_stride"):
             if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be at least 1")
+                raise ConfigError(f"`{name}` is {getattr(self, name)}, but it must be at least 1")
 
 
 class Source(Protocol):

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2_hf.modeling.losses import LossWeights, ObjectLosses, object_losses, resize_to
@@ -23,6 +24,7 @@ class TrainingStep(nn.Module):
         rollout: how it is led through clips.
         weights: of the terms.
         reduction: "sum" over frames and steps, or "mean".
+        loss_stride: losses are computed at the model's size divided by this.
         dense: a teacher for the image encoder, learning with the model; None for none.
     """
 
@@ -32,12 +34,13 @@ class TrainingStep(nn.Module):
         rollout: RolloutOptions,
         weights: LossWeights,
         reduction: str = "sum",
+        loss_stride: int = 1,
         dense: DenseHead | None = None,
     ):
         super().__init__()
         self.model, self.dense = model, dense
         self.rollout = Rollout(model, rollout)
-        self.weights, self.reduction = weights, reduction
+        self.weights, self.reduction, self.loss_stride = weights, reduction, loss_stride
 
     def forward(
         self, batch: ClipBatch, plan: PromptPlan, num_objects: float, dense_weight: float = 0.0
@@ -61,7 +64,7 @@ class TrainingStep(nn.Module):
         taught = [step for step in steps if step.kind != "mask"]
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=batch.masks.device))
         for step in steps:
-            one = step_losses(step, batch, self.weights)
+            one = step_losses(step, batch, self.weights, self.loss_stride)
             if step.kind == "mask":
                 sums["given"] = sums["given"] + one.total(self.weights).sum() / num_objects
                 continue
@@ -74,14 +77,19 @@ class TrainingStep(nn.Module):
         return (total / count if self.reduction == "mean" else total), parts
 
 
-def step_losses(step: StepOutput, batch: ClipBatch, weights: LossWeights) -> ObjectLosses:
-    """Losses of one step per object, at the model's size."""
-    truth = batch.masks[:, step.frame]
+def step_losses(step: StepOutput, batch: ClipBatch, weights: LossWeights, stride: int = 1) -> ObjectLosses:
+    """Losses of one step per object, at the model's size divided by `stride`."""
+    truth = _shrunk(batch.masks[:, step.frame], stride)
     return object_losses(
         resize_to(step.mask_logits, truth.shape[-2:]),
         step.iou_scores,
         step.object_score_logits,
         truth,
         weights,
-        None if batch.is_valid is None else batch.is_valid[:, step.frame],
+        None if batch.is_valid is None else _shrunk(batch.is_valid[:, step.frame], stride),
     )
+
+
+def _shrunk(masks: Tensor, stride: int) -> Tensor:
+    """(rows, size, size) bool at size / stride: inside where at least half of a cell is."""
+    return masks if stride == 1 else F.avg_pool2d(masks[:, None].float(), stride)[:, 0] >= 0.5

@@ -72,7 +72,7 @@ class Sam2Trainer:
         self.model = model
         self._prepare_model()
         dense = DenseHead(model.config.hidden_size) if config.dense_weight > 0 else None
-        step = TrainingStep(model, config.rollout, config.loss, config.loss_reduction, dense)
+        step = TrainingStep(model, config.rollout, config.loss, config.loss_reduction, config.loss_stride, dense)
         groups = parameter_groups(model, config.optimiser, dense)
         optimiser = torch.optim.AdamW(groups, lr=config.optimiser.learning_rate)
         self.module, self.optimiser = self.accelerator.prepare(step, optimiser)

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from sam2_hf.errors import ConfigError
+
 FILL_COLOUR = (123.0, 116.0, 103.0)  # outside of a turned picture: the mean colour
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 AFFINE_TRIES = 5
@@ -43,9 +45,9 @@ class AugmentOptions:
     def __post_init__(self):
         for name in ("flip", "grey", "mosaic"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be in [0, 1]")
+                raise ConfigError(f"`{name}` is {getattr(self, name)}, but it must be in [0, 1]")
         if not 0 < self.crop <= 1:
-            raise ValueError(f"`crop` is {self.crop}, but it must be in (0, 1]")
+            raise ConfigError(f"`crop` is {self.crop}, but it must be in (0, 1]")
 
 
 NO_AUGMENTATION = AugmentOptions(flip=0, rotation=0, shear=0, jitter=(0, 0, 0), frame_jitter=(0, 0, 0), grey=0)
