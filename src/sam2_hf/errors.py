@@ -4,6 +4,7 @@ Sam2Error
 ├── PromptError (ValueError)          points, boxes, labels or masks that cannot be meant
 ├── SourceError (ValueError)          a picture, folder or video that cannot be read as given
 │   └── DecodeError                   the data of the file itself is broken
+├── ConfigError (ValueError)          a setting of a run that does not exist or cannot be meant
 ├── CheckpointError (ValueError)      a weight file that is not a SAM 2 checkpoint, or is damaged
 │   └── CheckpointMismatchError       a SAM 2 checkpoint, but not of this configuration
 ├── MissingWeightsError               the model was loaded without the part that this call needs
@@ -27,6 +28,10 @@ class SourceError(Sam2Error, ValueError):
 
 class DecodeError(SourceError):
     """The data of a file is broken or not of the kind its name says."""
+
+
+class ConfigError(Sam2Error, ValueError):
+    """A setting of a run that does not exist, or whose value cannot be meant."""
 
 
 class CheckpointError(Sam2Error, ValueError):

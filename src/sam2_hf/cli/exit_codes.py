@@ -22,7 +22,7 @@ def code_for(error: Exception) -> ExitCode:
     from sam2_hf import errors
 
     codes = (
-        (errors.PromptError, ExitCode.USAGE),
+        ((errors.PromptError, errors.ConfigError), ExitCode.USAGE),
         (errors.SourceError, ExitCode.NO_INPUT),
         (errors.CheckpointError, ExitCode.MODEL),
         (errors.MissingWeightsError, ExitCode.MODEL),

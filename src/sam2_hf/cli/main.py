@@ -6,10 +6,12 @@ import warnings
 import typer
 
 from sam2_hf.cli.convert import convert
+from sam2_hf.cli.eval import evaluate
 from sam2_hf.cli.exit_codes import ExitCode, code_for
 from sam2_hf.cli.info import info
 from sam2_hf.cli.predict import predict
 from sam2_hf.cli.track import track
+from sam2_hf.cli.train import train
 
 app = typer.Typer(
     help="Segment Anything 2: click, box or mask in, exact masks out.",
@@ -18,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(track)
+app.command()(train)
+app.command("eval")(evaluate)
 app.command()(convert)
 app.command()(info)
 
@@ -35,3 +39,7 @@ def run() -> None:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(code_for(error))
+
+
+if __name__ == "__main__":  # `python -m sam2_hf.cli.main`, as several processes are started
+    run()

@@ -1,0 +1,175 @@
+"""`sam2-hf train` as a user runs it: a file or a folder, several processes, killed and resumed, wrong in every way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from sam2_hf import Sam2Model, Sam2Processor
+from sam2_hf.cli.main import run
+from tests.tiny import micro_model, micro_processor
+from tests.training.toy import davis_folder, masks_folder
+
+SIDE = 64
+FAST = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "layer_decay": 1.0, "clip_norm": 1.0}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "sam2_hf.cli.main", "train", *map(str, arguments)]
+
+
+@pytest.fixture
+def train(monkeypatch, capfd):
+    """The command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments) -> SimpleNamespace:
+        AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps its settings for the whole process
+        monkeypatch.setattr(sys, "argv", ["sam2-hf", "train", *map(str, arguments)])
+        code = 0
+        try:
+            run()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return SimpleNamespace(returncode=code, **capfd.readouterr()._asdict())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    micro_model(image_size=SIDE).save_pretrained(folder)
+    micro_processor(SIDE).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    return masks_folder(tmp_path_factory.mktemp("pictures"), 8)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    return davis_folder(tmp_path_factory.mktemp("clips"), 4, frames=3)
+
+
+def written(folder: Path, model: Path, data: list[dict], **changes) -> Path:
+    values = {
+        "output": "unused",
+        "model": str(model),
+        "data": data,
+        "optimiser": FAST,
+        "prompts": {"num_corrections": 1},
+        "workers": 0,
+        "log_every": 1,
+        "memory_dropout": 0.0,
+        **changes,
+    }
+    path = folder / "run.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train, model, pictures, tmp_path):
+    done = train(
+        *("--dataset", "masks", "--root", pictures, "--model", model, "--output", tmp_path / "out", "--json"),
+        *("--hold-out", 0.25, "--epochs", 2, "--batch-size", 2, "--learning-rate", "1e-3"),
+    )
+    assert done.returncode == 0, done.err
+    assert "held out: p3, p7" in done.err
+    assert "before: box_mIoU" in done.err
+    summary = json.loads(done.out)
+    assert summary["steps"] == 6
+    assert 0 <= summary["validation"]["1_click_mIoU"] <= 100
+    Sam2Model.from_pretrained(tmp_path / "out" / "model")
+    Sam2Processor.from_pretrained(tmp_path / "out" / "best")
+
+
+def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(train, model, clips, tmp_path):
+    data = [{"kind": "davis", "root": str(clips), "sampling": {"num_frames": 2, "reverse": 0.5}}]
+    path = written(tmp_path, model, data, epochs=100, max_steps=12, save_every=3, average=0.9)
+    assert train("--config", path, "--output", tmp_path / "whole").returncode == 0
+    broken = tmp_path / "broken"
+    process = subprocess.Popen(
+        command("--config", path, "--output", broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        log = broken / "log.jsonl"
+        if (broken / "checkpoint.pt").exists() and log.exists() and log.read_text().count("\n") >= 5:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(losses(broken)) < 12
+    done = train("--config", path, "--output", broken, "--resume")
+    assert done.returncode == 0, done.err
+    assert losses(broken) == losses(tmp_path / "whole")
+
+
+def test_two_processes_equal_one_with_twice_the_batch(train, model, clips, tmp_path):
+    """Also with unequal numbers of objects: what is summed over objects is divided by the mean over processes."""
+    results = {}
+    for processes, size in ((1, 2), (2, 1)):
+        data = [{"kind": "davis", "root": str(clips), "batch_size": size, "sampling": {"num_frames": 2}}]
+        path = written(tmp_path, model, data, epochs=1, max_steps=2, prompts={"max_initial_frames": 1})
+        arguments = ("--config", path, "--output", tmp_path / f"out{processes}", "--num-processes", processes)
+        assert subprocess.run(command(*arguments), env=ENVIRONMENT, check=False).returncode == 0
+        results[processes] = load_file(tmp_path / f"out{processes}" / "model" / "model.safetensors")
+    for name, value in results[1].items():
+        torch.testing.assert_close(results[2][name], value, atol=3e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "pass either --config FILE, or --dataset KIND"),
+        (("--dataset", "masks"), 2, "--dataset needs --root"),
+        (("--config", "nowhere.json"), 3, "nowhere.json: there is no such file"),
+        (("--dataset", "masks", "--root", "nowhere"), 3, "nowhere: there is no such folder"),
+        (("--dataset", "voc", "--root", "."), 2, "there is no data set kind 'voc'"),
+        (("--dataset", "masks", "--root", ".", "--preset", "fast"), 2, "there is no preset 'fast'"),
+    ],
+)
+def test_wrong_arguments_are_named(train, model, tmp_path, arguments, code, message):
+    done = train(*arguments, "--model", model, "--output", tmp_path / "out")
+    assert done.returncode == code, done.err
+    assert message in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_run_is_not_overwritten(train, model, pictures, tmp_path):
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=1)
+    assert train("--config", path, "--output", tmp_path / "out").returncode == 0
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 7
+    assert "holds a run already" in done.err
+
+
+def test_a_broken_picture_stops_the_run_with_its_name(train, model, tmp_path):
+    root = masks_folder(tmp_path / "data", 2)
+    (root / "images" / "p1.png").write_bytes(b"no picture")
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(root)}], max_steps=4)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 3
+    assert "p1.png" in done.err
+
+
+def test_help_needs_no_torch():
+    code = "import sys, sam2_hf.cli.train; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
