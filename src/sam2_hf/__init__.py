@@ -7,11 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 _HOME = {
+    "EMBEDDED_CHECKPOINT": "sam2_hf.assets",
     "Sam2Config": "sam2_hf.modeling.configuration",
     "FrameMasks": "sam2_hf.tracking.records",
     "ImageResult": "sam2_hf.pipelines.results",
     "Sam2ImageProcessor": "sam2_hf.processing.image",
     "Sam2InferenceSession": "sam2_hf.tracking.session",
+    "Sam2MaskGenerator": "sam2_hf.pipelines.mask_generation",
     "Sam2Model": "sam2_hf.modeling.model",
     "Sam2Processor": "sam2_hf.processing.processor",
     "TrackingPolicy": "sam2_hf.tracking.policy",
@@ -19,8 +21,10 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from sam2_hf.assets import EMBEDDED_CHECKPOINT
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
+    from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
     from sam2_hf.pipelines.registry import register_auto_classes
     from sam2_hf.pipelines.results import ImageResult
     from sam2_hf.processing.image import Sam2ImageProcessor
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
     from sam2_hf.tracking.session import Sam2InferenceSession
 
 __all__ = [
+    "EMBEDDED_CHECKPOINT",
     "FrameMasks",
     "ImageResult",
     "Sam2Config",
     "Sam2ImageProcessor",
     "Sam2InferenceSession",
+    "Sam2MaskGenerator",
     "Sam2Model",
     "Sam2Processor",
     "TrackingPolicy",

@@ -15,6 +15,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.processing_utils import ImagesKwargs, Unpack
 
 from sam2_hf.errors import SourceError
+from sam2_hf.processing import library_generation
 from sam2_hf.processing.masks import post_process_masks
 from sam2_hf.processing.pixels import split_batch, to_pixels
 
@@ -125,6 +126,20 @@ class Sam2ImageProcessor(BaseImageProcessor):
     def post_process_masks(self, masks, original_sizes, **kwargs) -> list[Tensor]:
         """`pred_masks` to masks at the pictures' own sizes; see `sam2_hf.processing.masks.post_process_masks`."""
         return post_process_masks(masks, original_sizes, **kwargs)
+
+    # What the library's `mask-generation` pipeline calls
+
+    def generate_crop_boxes(self, image, target_size: int, *args, **kwargs):
+        """Crops and grids of clicks; see `sam2_hf.processing.library_generation`."""
+        return library_generation.generate_crop_boxes(image, target_size, *args, **kwargs)
+
+    def filter_masks(self, masks: Tensor, iou_scores: Tensor, original_size, cropped_box_image, *args, **kwargs):
+        """Good, stable masks that their crop has not cut off; see `sam2_hf.processing.library_generation`."""
+        return library_generation.filter_masks(masks, iou_scores, original_size, cropped_box_image, *args, **kwargs)
+
+    def post_process_for_mask_generation(self, rle_masks, iou_scores, mask_boxes, crops_nms_thresh: float = 0.7):
+        """What is left after suppression; see `sam2_hf.processing.library_generation`."""
+        return library_generation.post_process_for_mask_generation(rle_masks, iou_scores, mask_boxes, crops_nms_thresh)
 
 
 def _rescale(picture: Tensor, factor: float) -> Tensor:

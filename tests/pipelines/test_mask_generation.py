@@ -1,0 +1,172 @@
+"""Everything in a picture: the original's masks in its order, every aspect ratio, crops, empty results, batches."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam2_hf import Sam2Model
+from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
+from tests.golden.recipe import golden_scene
+from tests.parity import GOLDEN, converted
+from tests.tiny import micro_model, micro_processor, scene
+
+REFERENCE = json.loads((GOLDEN / "automatic_masks_sam2.1_micro.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def golden_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("golden")
+    return Sam2Model.from_pretrained(converted("2.1", "micro", REFERENCE["object_score_bias"], folder)).eval()
+
+
+@pytest.mark.parametrize("case", REFERENCE["cases"])
+def test_masks_equal_the_original_in_its_order(golden_model, case):
+    facts, expected = REFERENCE["scene"], REFERENCE["cases"][case]["masks"]
+    picture = golden_scene(facts["height"], facts["width"], seed=facts["seed"])
+    generator = Sam2MaskGenerator(golden_model, micro_processor(), **REFERENCE["cases"][case]["arguments"])
+    result = generator(picture)
+    assert len(result) == len(expected)
+    for index, record in enumerate(expected):
+        x0, y0, x1, y1 = result.boxes[index]
+        assert [x0, y0, x1 - x0 - 1, y1 - y0 - 1] == record["bbox"]
+        assert result.areas[index] == pytest.approx(record["area"], rel=1e-3)
+        assert result.iou_scores[index] == pytest.approx(record["predicted_iou"], abs=1e-4)
+        assert result.stability[index] == pytest.approx(record["stability_score"], abs=1e-4)
+        assert result.prompts[index].points == pytest.approx(np.array(record["point_coords"]), abs=1e-3)
+
+
+# Logic, on a small model that finds something everywhere
+
+EVERYTHING = {"pred_iou_thresh": 0, "stability_score_thresh": 0, "box_nms_thresh": 1.0, "crop_nms_thresh": 1.0}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return micro_model(image_size=64)
+
+
+def generator(model, **options):
+    return Sam2MaskGenerator(model, micro_processor(64), **{"points_per_side": 3, **EVERYTHING, **options})
+
+
+def equal(first, second) -> bool:
+    return first.masks == second.masks and np.allclose(first.iou_scores, second.iou_scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(24, 96), (96, 24), (33, 47)])
+def test_every_part_of_a_picture_is_asked_about(model, size):
+    """A 4:1 picture too: transformers' own grid leaves out 44 % of a 16:9 one."""
+    height, width = size
+    result = generator(model)(scene(*size))
+    points = {tuple(np.round(prompt.points[0], 3)) for prompt in result.prompts}
+    line = [(i + 0.5) / 3 for i in range(3)]
+    expected = {(round(x * width, 3), round(y * height, 3)) for x in line for y in line}
+    assert points <= {tuple(np.float64(v) for v in point) for point in expected}
+    assert result.masks.size == size
+
+
+def test_a_batch_of_pictures_equals_one_by_one(model):
+    pictures = [scene(40, 60, seed) for seed in range(3)] + [scene(30, 90, 9)]
+    make = generator(model, stability_score_thresh=0.3)
+    assert all(equal(here, make(picture)) for here, picture in zip(make(pictures), pictures, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 7, 64])
+def test_points_per_batch_changes_nothing(model, count):
+    picture = scene(40, 60)
+    few, all_at_once = (generator(model, points_per_batch=n)(picture) for n in (count, 9))
+    assert equal(few, all_at_once)
+
+
+def test_nothing_found_is_an_empty_result(model):
+    result = generator(model, pred_iou_thresh=0.999, crop_n_layers=1)(scene(40, 60))
+    assert len(result) == 0
+    assert result.boxes.shape == (0, 4)
+    assert result.plot().size == (60, 40)
+
+
+def test_crops_are_pasted_where_they_were_cut(model):
+    seen = []
+    result = generator(model, crop_n_layers=1, progress=lambda done, total: seen.append((done, total)))(scene(80, 120))
+    assert seen == [(n, 5) for n in range(1, 6)]
+    assert all(mask.shape == (80, 120) for mask in result.masks)
+    assert len(result) > 0
+
+
+def test_explicit_grids_and_sorting(model):
+    grid = [np.array([[0.5, 0.5], [0.1, 0.9]])]
+    options = {"points_per_side": None, "point_grids": grid}
+    areas = generator(model, **options, sort_by="area")(scene(40, 60)).areas
+    scores = generator(model, **options, sort_by="predicted_iou")(scene(40, 60)).iou_scores
+    assert (np.diff(areas) <= 0).all()
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_small_parts_and_holes_go_in_pixels_of_the_picture(model):
+    from scipy import ndimage
+
+    result = generator(model, min_mask_region_area=30)(scene(60, 90))
+    for mask in result.masks:
+        parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(parts.ravel())[1:]
+        assert count == 1 or sizes.min() >= 30
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"points_per_side": None}, "exactly one of"),
+        ({"point_grids": [np.zeros((1, 2))]}, "exactly one of"),
+        ({"points_per_side": 0}, "`points_per_side` is 0"),
+        ({"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1}, "has 1 layers, but 2"),
+        ({"sort_by": "colour"}, "got 'colour'"),
+        ({"crop_n_layers": -1}, "must not be negative"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        generator(model, **options)
+    with pytest.raises(TypeError):
+        generator(model, points_per_row=4)
+
+
+# transformers' own pipeline
+
+
+@pytest.fixture(scope="module")
+def library(model):
+    from transformers import pipeline
+
+    return pipeline("mask-generation", model=model, image_processor=micro_processor(64).image_processor)
+
+
+LOOSE = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_crop": 3}
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_the_library_s_pipeline_runs_with_and_without_crops(library, layers):
+    picture = Image.fromarray(scene(36, 64))
+    options = {"crops_n_layers": layers, "crop_n_points_downscale_factor": 2, **LOOSE}
+    found = [library(picture, points_per_batch=count, **options) for count in (1, 7, 64)]
+    assert len(found[0]["masks"]) > 0
+    for result in found:
+        assert len(result["masks"]) == len(found[0]["masks"])
+        assert all(np.array_equal(a, b) for a, b in zip(result["masks"], found[0]["masks"], strict=True))
+        assert result["masks"][0].shape == (36, 64)
+
+
+def test_the_library_s_pipeline_survives_an_empty_answer(library):
+    result = library(Image.fromarray(scene(36, 64)), points_per_crop=2, pred_iou_thresh=0.9999, output_rle_mask=True)
+    assert len(result["masks"]) == 0
+
+
+def test_the_library_s_grid_covers_all_four_corners():
+    processor = micro_processor(64).image_processor
+    _, points, crops, labels = processor.generate_crop_boxes(Image.fromarray(scene(36, 128)), 64, 1, 512 / 1500, 4, 2)
+    assert points.shape == (1, 16, 5, 2)
+    assert labels.shape == (1, 16, 5)
+    assert points[0, :, 0].amin(dim=0).tolist() == [8, 8]
+    assert points[0, :, 0].amax(dim=0).tolist() == [56, 56]
+    assert len(crops) == 5
