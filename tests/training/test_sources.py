@@ -8,7 +8,7 @@ from PIL import Image
 from sam2_hf.errors import SourceError
 from sam2_hf.training.batches import collate
 from sam2_hf.training.formats import ArrayClip
-from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches
+from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
 from sam2_hf.training.scene_textures import PictureLibrary
 from sam2_hf.training.scenes import SceneOptions, SceneRenderer
 from sam2_hf.training.sources import ClipSource, SamplingOptions, SceneSource
@@ -234,6 +234,12 @@ def test_fractions_of_repeats_are_rounded_at_random():
     counts = [sum(map(len, epoch_batches(mixed((1, 1), repeats=(1.5, 0.25)), epoch, 1))) for epoch in range(60)]
     assert len(set(counts)) > 3
     assert np.mean(counts) == pytest.approx(1.5 * 8 + 0.25 * 9, abs=0.8)
+
+
+def test_the_length_of_an_epoch_is_known_without_its_batches():
+    for epoch in range(20):
+        for sources in (mixed(repeats=(1.5, 0.25)), mixed((8,), (3,), (1.0,)), mixed((4,), (3,), (0.2,))):
+            assert epoch_length(sources, epoch, 1, 2) == len(epoch_batches(sources, epoch, 1, 2))
 
 
 def test_a_source_smaller_than_a_batch_fills_one_with_different_draws():

@@ -13,6 +13,7 @@ from sam2_hf.training.build import build_sources
 from sam2_hf.training.checkpoints import LOG, STATE
 from sam2_hf.training.config import TrainConfig, from_dict
 from sam2_hf.training.trainer import Sam2Trainer
+from sam2_hf.training.validation_loss import mean_loss
 from tests.tiny import micro_model, micro_processor
 from tests.training.toy import davis_folder, masks_folder
 
@@ -108,10 +109,10 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     job = trainer(broken)
     original = job._batch
 
-    def until_step_six(batch):
+    def until_step_six(*arguments):
         if job.step == 6:
             raise KilledError
-        return original(batch)
+        return original(*arguments)
 
     job._batch = until_step_six
     with pytest.raises(KilledError):
@@ -232,16 +233,40 @@ def test_validation_keeps_the_best_model(tmp_path):
     assert [record["validation"]["score"] for record in log(settings) if "validation" in record] == [1.0, 3.0, 2.0]
 
 
+def test_the_loss_on_held_out_clips_is_measured_with_the_same_prompts(tmp_path):
+    settings = config(tmp_path, epochs=2)
+    held = build_sources(config(tmp_path, "held"))
+    job = trainer(settings, validation=held)
+    job.train()
+    found = [record["validation"]["loss_per_step"] for record in log(settings) if "validation" in record]
+    assert len(found) == 2
+    job.model.eval()
+    again = mean_loss(job.module, held, settings.prompts, settings.seed)
+    assert again == pytest.approx(found[-1])
+    assert not job.model.training
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_can_go_on(tmp_path):
+    whole, halted = config(tmp_path, "whole"), config(tmp_path, "halted")
+    trainer(whole).train()
+    job = trainer(halted, report=lambda record: record["step"] == 2 and job.stop())
+    job.train()
+    assert job.interrupted
+    assert job.step == 2
+    trainer(halted).train(resume=True)
+    assert log(halted) == log(whole)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
     settings = config(tmp_path, save_every=1, max_steps=6)
     job = trainer(settings)
     original = job._batch
 
-    def poisoned(batch):
+    def poisoned(*arguments):
         if job.step == 3:
             with torch.no_grad():
                 job.model.mask_decoder.iou_token.weight.fill_(float("nan"))
-        return original(batch)
+        return original(*arguments)
 
     job._batch = poisoned
     with pytest.raises(TrainingError, match=r"step 3: the loss is nan .* on p\d, p\d; lower the learning rate"):

@@ -1,6 +1,8 @@
 """`sam2-hf train`: train from a configuration file, or fine-tune on a folder with one command."""
 
 import json
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -66,9 +68,12 @@ def train(
 
 
 def _run(settings, base: Path | None, hold_out: float, *, resume: bool, quiet: bool, as_json: bool) -> None:
-    from sam2_hf.training.build import build_sources, hold_out_clips
+    from transformers.utils import logging
+
+    from sam2_hf.training.build import build_sources, build_validation, hold_out_clips
     from sam2_hf.training.trainer import Sam2Trainer
 
+    logging.disable_progress_bar()
     network, processor, line = _start(settings)
     options.say(line, quiet)
     if hold_out:
@@ -76,14 +81,26 @@ def _run(settings, base: Path | None, hold_out: float, *, resume: bool, quiet: b
         options.say(f"held out: {', '.join(held)}", quiet)
     sources = build_sources(settings, base)
     validate = _validation(settings, base, processor)
-    trainer = Sam2Trainer(network, settings, sources, validate=validate, processor=processor)
+    trainer = Sam2Trainer(
+        network,
+        settings,
+        sources,
+        validation=build_validation(settings, base),
+        validate=validate,
+        processor=processor,
+        report=lambda record: options.say(_line(record, trainer.total_steps), quiet),
+    )
     is_main = trainer.accelerator.is_main_process
     if validate is not None and not resume and is_main:
         options.say(f"before: {_figures(validate(network.eval()))}", quiet)
     options.say(f"{trainer.total_steps} steps to {settings.output}", quiet or not is_main)
-    record = trainer.train(resume=resume)
+    with _signals(trainer):
+        record = trainer.train(resume=resume)
     if not is_main:
         return
+    if trainer.interrupted:
+        options.say(f"interrupted after {trainer.step} steps; go on with the same command and --resume", quiet)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if trainer.figures:
         options.say(f"after: {_figures(trainer.figures)}", quiet)
     summary = {"output": settings.output, "steps": trainer.step, **record, "validation": trainer.figures}
@@ -115,6 +132,32 @@ def _validation(settings, base: Path | None, processor):
     for entry in settings.validation:
         groups[entry.sampling.num_frames > 1] += open_clips(entry, Path() if base is None else base)
     return Validation(processor=processor, pictures=groups[False], videos=groups[True])
+
+
+@contextmanager
+def _signals(trainer):
+    """The first Ctrl-C or SIGTERM lets the step be finished and saved, the second stops at once."""
+    requested = []
+
+    def note(number, frame):
+        if requested:
+            raise KeyboardInterrupt
+        requested.append(number)
+        trainer.stop()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _line(record: dict, total: int) -> str:
+    """One record of the log, for people."""
+    figures = {"loss": "loss_per_step", "rate": "learning_rate", "clips/s": "clips_per_second"}
+    shown = ", ".join(f"{name} {record[key]:.3g}" for name, key in figures.items())
+    return f"step {record['step']} of {total}: {shown}"
 
 
 def _figures(figures: dict[str, float]) -> str:

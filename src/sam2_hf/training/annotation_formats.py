@@ -11,14 +11,8 @@ from PIL import Image, ImageDraw
 from sam2_hf.errors import ConfigError, DecodeError, SourceError
 from sam2_hf.processing.rle import decode_rle
 from sam2_hf.processing.video import frames_from
-from sam2_hf.training.formats import (
-    LabelledClip,
-    ObjectFoldersClip,
-    frame_folders,
-    natural_order,
-    pictures_in,
-    read_picture,
-)
+from sam2_hf.training.formats import LabelledClip, ObjectFoldersClip, frame_folders
+from sam2_hf.training.picture_files import natural_order, pictures_in, read_picture
 
 SAV_ANNOTATION_STRIDE = 4  # SA-V annotates every fourth of 24 frames a second
 SAV_VARIANTS = ("manual", "auto")

@@ -14,6 +14,7 @@ from sam2_hf.training.scene_textures import PictureLibrary
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.sources import ClipSource, SceneSource, Source
 from sam2_hf.training.streams import StreamSource, open_table
+from sam2_hf.training.transforms import NO_AUGMENTATION
 
 
 def build_sources(config: TrainConfig, root: str | Path | None = None) -> list[MixedSource]:
@@ -24,12 +25,13 @@ def build_sources(config: TrainConfig, root: str | Path | None = None) -> list[M
         root: where relative folders of the configuration start; default: here.
     """
     base = Path() if root is None else Path(root)
-    return [
-        MixedSource(
-            source=_source(entry, base), augment=entry.augment, batch_size=entry.batch_size, repeat=entry.repeat
-        )
-        for entry in config.data
-    ]
+    return [_mixed_source(entry, base) for entry in config.data]
+
+
+def build_validation(config: TrainConfig, root: str | Path | None = None) -> list[MixedSource]:
+    """Opens the data that are held out, not augmented and each clip taken once."""
+    base = Path() if root is None else Path(root)
+    return [_mixed_source(replace(entry, augment=NO_AUGMENTATION, repeat=1.0), base) for entry in config.validation]
 
 
 def random_model(config: TrainConfig) -> Sam2Model:
@@ -106,6 +108,12 @@ def open_clips(entry: DataConfig, base: Path) -> list[LabelledClip]:
     if not kept:
         raise SourceError(f"{entry.root}: `include` and `exclude` leave no clip")
     return kept
+
+
+def _mixed_source(entry: DataConfig, base: Path) -> MixedSource:
+    return MixedSource(
+        source=_source(entry, base), augment=entry.augment, batch_size=entry.batch_size, repeat=entry.repeat
+    )
 
 
 def _source(entry: DataConfig, base: Path) -> Source:

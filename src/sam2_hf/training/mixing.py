@@ -4,7 +4,7 @@ Everything is a pure function of (seed, epoch, source, item), so that a run can 
 of workers, and two processes see together what one would see alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,8 @@ def epoch_batches(sources: Sequence[MixedSource], epoch: int, seed: int, process
     queues = []
     for number, mixed in enumerate(sources):
         rng = np.random.default_rng((seed, epoch, number))
-        keys = [(epoch, number, item, turn) for item, turn in _repeated(len(mixed.source), mixed.repeat, rng)]
+        turns = turns_of(mixed, rng)
+        keys = [(epoch, number, item, turn) for item, count in enumerate(turns) for turn in range(count)]
         if not getattr(mixed.source, "is_ordered", False):
             keys = [keys[pick] for pick in rng.permutation(len(keys))]
         size = mixed.batch_size * processes
@@ -62,10 +63,20 @@ def epoch_batches(sources: Sequence[MixedSource], epoch: int, seed: int, process
     return batches
 
 
-def _repeated(length: int, repeat: float, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-    for item in range(length):
-        turns = int(repeat) + (rng.random() < repeat - int(repeat))
-        yield from ((item, turn) for turn in range(turns))
+def epoch_length(sources: Sequence[MixedSource], epoch: int, seed: int, processes: int = 1) -> int:
+    """How many batches `epoch_batches` has, without making them."""
+    length = 0
+    for number, mixed in enumerate(sources):
+        count = int(turns_of(mixed, np.random.default_rng((seed, epoch, number))).sum())
+        size = mixed.batch_size * processes
+        length += max(count // size, int(count > 0))
+    return length
+
+
+def turns_of(mixed: MixedSource, rng: np.random.Generator) -> np.ndarray:
+    """How often this epoch takes each clip; fractions of `repeat` are rounded at random."""
+    whole = int(mixed.repeat)
+    return whole + (rng.random(len(mixed.source)) < mixed.repeat - whole)
 
 
 class MixedDataset(Dataset):

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from sam2_hf.errors import ConfigError
-from sam2_hf.modeling.layers import LayerNorm2d
+from sam2_hf.modeling.hiera import Sam2HieraBlock
+from sam2_hf.modeling.layers import DropPath, LayerNorm2d
 from sam2_hf.modeling.model import Sam2Model
 
 ENCODER = "vision_encoder."
@@ -77,6 +78,22 @@ def freeze(model: Sam2Model, parts: Iterable[str]) -> None:
             raise ConfigError(f"`freeze` names {part!r}, which matches nothing; parts are {', '.join(PARTS)}")
         for parameter in matched:
             parameter.requires_grad_(False)
+
+
+def set_dropout(model: Sam2Model, drop_path: float | None, memory_dropout: float | None) -> None:
+    """Regularisation of this run; the saved configuration keeps its own."""
+    blocks = [module for module in model.modules() if isinstance(module, Sam2HieraBlock)]
+    if drop_path is not None:
+        for index, block in enumerate(blocks):
+            for module in block.modules():
+                if isinstance(module, DropPath):
+                    module.rate = drop_path * index / max(len(blocks) - 1, 1)
+    if memory_dropout is not None and not model.config.image_only:
+        for module in model.memory_attention.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = memory_dropout
+            elif isinstance(getattr(module, "dropout", None), float):
+                module.dropout = memory_dropout
 
 
 def is_frozen(module: nn.Module) -> bool:

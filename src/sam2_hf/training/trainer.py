@@ -14,25 +14,23 @@ import torch
 from torch.utils.data import DataLoader
 
 from sam2_hf.errors import TrainingError
-from sam2_hf.modeling.hiera import Sam2HieraBlock
-from sam2_hf.modeling.layers import DropPath
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.training.batches import ClipBatch, collate
 from sam2_hf.training.checkpoints import BEST, MODEL, RunFolder
 from sam2_hf.training.config import TrainConfig
 from sam2_hf.training.dense_supervision import DenseHead
-from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches
+from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
 from sam2_hf.training.optimisation import (
     WeightAverage,
     freeze,
     is_frozen,
     learning_rate_share,
     parameter_groups,
+    set_dropout,
 )
 from sam2_hf.training.prompt_sampling import PromptPlan, draw_plan
 from sam2_hf.training.step import TrainingStep
-
-PLAN_SEED = 42  # of the plans of prompts, the same on every process
+from sam2_hf.training.validation_loss import PLAN_SEED, mean_loss
 
 Validate = Callable[[Sam2Model], dict[str, float]]
 
@@ -44,9 +42,11 @@ class Sam2Trainer:
         model: changed in place.
         config: of the run.
         sources: of clips; see `build_sources`.
+        validation: sources whose loss is measured every `validate_every` epochs.
         validate: called every `validate_every` epochs with the model in evaluation mode; returns figures, of which
             `score` decides which model is the best.
         processor: saved beside the model, so that the folder is complete.
+        report: called with every record of the log, on the main process.
     """
 
     def __init__(
@@ -55,12 +55,15 @@ class Sam2Trainer:
         config: TrainConfig,
         sources: Sequence[MixedSource],
         *,
+        validation: Sequence[MixedSource] = (),
         validate: Validate | None = None,
         processor=None,
+        report: Callable[[dict], None] | None = None,
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
-        self.config, self.sources, self.validate, self.processor = config, list(sources), validate, processor
+        self.config, self.sources, self.validation = config, list(sources), list(validation)
+        self.validate, self.processor, self.report = validate, processor, report
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # without it several processes on CPU do not find each other
             mixed_precision=config.mixed_precision,
@@ -80,8 +83,12 @@ class Sam2Trainer:
         self.plans = np.random.default_rng(PLAN_SEED)
         self.folder = RunFolder(config.output)
         self.dataset = MixedDataset(self.sources, model.config.image_size, config.seed)
-        self.batches_per_epoch = [len(self._epoch(epoch)) for epoch in range(config.epochs)]
+        processes = self.accelerator.num_processes
+        self.batches_per_epoch = [
+            epoch_length(self.sources, epoch, config.seed, processes) for epoch in range(config.epochs)
+        ]
         self.step, self.best = 0, -math.inf
+        self.interrupted, self._stop_requested = False, False
         self.figures: dict[str, float] = {}  # of the last validation
 
     @property
@@ -112,12 +119,16 @@ class Sam2Trainer:
                 continue
             record = self._run_epoch(epoch, skip) or record
             skip = 0
-            if self.step >= self.total_steps:
+            if self.step >= self.total_steps or self.interrupted:
                 break
         self._save()
         if self.config.trackers:
             self.accelerator.end_training()
         return record
+
+    def stop(self) -> None:
+        """Asks a running `train` to end after the step at hand, with everything saved to resume from."""
+        self._stop_requested = True
 
     # Preparation
 
@@ -132,7 +143,7 @@ class Sam2Trainer:
             freeze(model, config.freeze)
         if not config.uses_clips and not model.config.image_only:
             freeze(model, ["memory"])  # pictures never reach it
-        _set_dropout(model, config.drop_path, config.memory_dropout)
+        set_dropout(model, config.drop_path, config.memory_dropout)
         if config.gradient_checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         if config.compile:
@@ -164,7 +175,7 @@ class Sam2Trainer:
         sums, count, began, record = defaultdict(float), 0, time.monotonic(), None
         length = self.batches_per_epoch[epoch]
         for number, batch in enumerate(islice(self._loader(epoch, skip), length - skip), skip):
-            parts = self._batch(batch.to(self.accelerator.device))
+            parts = self._batch(batch.to(self.accelerator.device), (epoch, number))
             for name, value in parts.items():
                 sums[name] += value
             count += 1
@@ -177,14 +188,26 @@ class Sam2Trainer:
                 self._save()
             if self.step >= self.total_steps:
                 break
+            if self._is_stopping():
+                self.interrupted = True
+                return record
         self._validate(epoch)
         return record
 
-    def _batch(self, batch: ClipBatch) -> dict[str, float]:
-        """Forward, backward and, unless gradients are accumulated, a step."""
+    def _is_stopping(self) -> bool:
+        """Whether any process was asked to stop; all agree on the step."""
+        requested = torch.tensor(float(self._stop_requested), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(requested, "sum") > 0)
+
+    def _batch(self, batch: ClipBatch, position: tuple[int, int]) -> dict[str, float]:
+        """Forward, backward and, unless gradients are accumulated, a step.
+
+        Args:
+            position: epoch and number of the batch in it, from which dropout is seeded.
+        """
         config = self.config
         self._set_learning_rate()
-        torch.manual_seed(_mixed(config.seed, self.step, self.accelerator.process_index))
+        torch.manual_seed(_mixed(config.seed, *position, self.accelerator.process_index))
         plan = self._plan(batch)
         with self.accelerator.accumulate(self.module), self.accelerator.autocast():
             loss, parts = self.module(batch, plan, self._num_objects(batch), self._dense_weight())
@@ -235,6 +258,8 @@ class Sam2Trainer:
         record |= {"clips_per_second": sums["videos"] * self.accelerator.num_processes / seconds}
         if self.accelerator.is_main_process:
             self.folder.log(record)
+            if self.report is not None:
+                self.report(record)
         if self.config.trackers:
             self.accelerator.log(record, step=self.step)
         return record
@@ -289,13 +314,16 @@ class Sam2Trainer:
         """Figures of the averaged model on the held-out list; the best one is kept."""
         every = self.config.validate_every
         is_due = every and ((epoch + 1) % every == 0 or self.step >= self.total_steps)
-        if self.validate is None or not is_due:
+        if not is_due or (self.validate is None and not self.validation):
             return
         if self.accelerator.is_main_process:
             if self.average is not None:
                 self.average.exchange(self.model)
             self.model.eval()
-            figures = self.validate(self.model)
+            figures = {} if self.validate is None else self.validate(self.model)
+            if self.validation:
+                step = self.accelerator.unwrap_model(self.module)
+                figures |= {"loss_per_step": mean_loss(step, self.validation, self.config.prompts, self.config.seed)}
             if self.average is not None:
                 self.average.exchange(self.model)
             self.figures = figures
@@ -305,22 +333,6 @@ class Sam2Trainer:
                 self._save_model(BEST)
         self._set_mode()
         self.accelerator.wait_for_everyone()
-
-
-def _set_dropout(model: Sam2Model, drop_path: float | None, memory_dropout: float | None) -> None:
-    """Regularisation of this run; the saved configuration keeps its own."""
-    blocks = [module for module in model.modules() if isinstance(module, Sam2HieraBlock)]
-    if drop_path is not None:
-        for index, block in enumerate(blocks):
-            for module in block.modules():
-                if isinstance(module, DropPath):
-                    module.rate = drop_path * index / max(len(blocks) - 1, 1)
-    if memory_dropout is not None and not model.config.image_only:
-        for module in model.memory_attention.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = memory_dropout
-            elif isinstance(getattr(module, "dropout", None), float):
-                module.dropout = memory_dropout
 
 
 def _mixed(*numbers: int) -> int:
