@@ -169,3 +169,124 @@ def test_ids_may_be_names_and_numpy_numbers_but_not_twice():
     assert np.asarray(named.plot()).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(ValueError, match="an id of its own"):
         result(object_ids=(1, 1, 2))
+
+
+# Parts of a result, and other forms
+
+
+def classed() -> ImageResult:
+    det = np.array([0.5, np.nan, 1.0], np.float32)
+    return result(class_ids=np.array([1, 0, 1]), labels=("dog", "cat", "dog"), det_scores=det)
+
+
+def test_quality_is_the_product_of_the_scores_that_exist():
+    assert classed().quality.tolist() == pytest.approx([0.5 * 0.9 * 0.99, 0.123456, 0.0])
+
+
+def test_indexing_gives_smaller_results():
+    whole = classed()
+    assert whole[1].object_ids == (2,)
+    assert whole[-1].object_ids == (9,)
+    assert whole[1:].labels == ("cat", "dog")
+    assert whole[[2, 0]].object_ids == (9, 7)
+    dogs = whole[whole.ids("dog")]
+    assert dogs.object_ids == (7, 9)
+    assert dogs.boxes.tolist() == whole.boxes[[0, 2]].tolist()
+    assert dogs.prompts == (whole.prompts[0], None)
+    with pytest.raises(IndexError):
+        whole[3]
+
+
+def test_filter_keeps_what_is_good_large_and_of_a_class():
+    whole = classed()
+    assert whole.filter(min_area=2).object_ids == (7,)
+    assert whole.filter(min_iou=0.4).object_ids == (7, 9)
+    assert whole.filter(labels=["cat"]).object_ids == (2,)
+    assert whole.filter(min_quality=0.1).object_ids == (7, 2)
+    assert whole.filter(top=2).object_ids == (7, 2)
+    assert len(whole.filter(min_quality=0.99)) == 0
+
+
+def test_summary_counts_classes():
+    assert classed().summary().startswith("3 objects: 2 dog, 1 cat;")
+
+
+def test_classes_and_scores_survive_the_record():
+    again = ImageResult.from_json(classed().to_json())
+    assert again.labels == ("dog", "cat", "dog")
+    assert again.class_ids.tolist() == [1, 0, 1]
+    assert np.isnan(again.det_scores[1])
+    assert "NaN" not in classed().to_json()
+
+
+def test_another_candidate_can_be_chosen():
+    candidates = Masks.from_dense(dense_masks()[:2], (HEIGHT, WIDTH))
+    several = result(alternatives=(candidates,) * 3)
+    chosen = several.choose(0, 1)
+    assert chosen.areas.tolist() == [1, 1, 0]
+    assert chosen.boxes[0].tolist() == [89, 59, 90, 60]
+    with pytest.raises(ValueError, match="multimask=True"):
+        result().choose(0, 1)
+
+
+def test_crops_are_cut_to_the_box():
+    transparent, kept = result().crops()[0], result().crops(padding=5, background="keep")[0]
+    assert transparent.size == (30, 20)
+    assert kept.size == (40, 30)
+    alpha = np.asarray(transparent)[..., 3]
+    assert (alpha > 0).sum() == 550
+    red = np.asarray(result().crops(background=(255, 0, 0))[0])
+    assert (red[6, 12] == [255, 0, 0, 255]).all()  # in the hole
+
+
+def test_coco_reads_back_with_holes_and_right_boxes(tmp_path):
+    import json
+
+    from pycocotools.coco import COCO
+
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(classed().to_coco(image_id=4, first_id=10)))
+    read = COCO(str(path))
+    for annotation, mask in zip(read.loadAnns([10, 11]), dense_masks(), strict=False):
+        assert np.array_equal(Masks([annotation["segmentation"]], (HEIGHT, WIDTH))[0], mask)
+        assert annotation["area"] == mask.sum()
+    assert read.loadAnns([10])[0]["bbox"] == [20, 10, 30, 20]
+    assert [category["name"] for category in read.loadCats([1, 2])] == ["cat", "dog"]
+
+
+def test_polygons_keep_the_hole():
+    rings = result().to_polygons()
+    assert [ring.hole for ring in rings[0]] == [False, True]
+    assert rings[2] == []
+
+
+def test_index_pictures_hold_ids_classes_or_single_objects():
+    instance, semantic = (np.asarray(classed().to_png(kind)[0]) for kind in ("instance", "semantic"))
+    assert set(np.unique(instance)) == {0, 2, 7}
+    assert set(np.unique(semantic)) == {0, 1, 2}
+    assert len(result().to_png("object")) == 3
+    large = result(object_ids=(700, 2, 9))
+    assert np.asarray(large.to_png()[0]).max() == 700
+    named = result(object_ids=("a", "b", "c"))
+    assert np.asarray(named.to_png()[0]).max() == 2
+    with pytest.raises(ValueError, match="'panoptic'"):
+        result().to_png("panoptic")
+
+
+def test_forms_that_need_other_libraries_say_which(monkeypatch):
+    import sys
+
+    from sam2_hf.errors import MissingExtraError
+
+    for name, verb in (("supervision", "to_supervision"), ("pandas", "to_dataframe")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(MissingExtraError, match=name):
+            getattr(result(), verb)()
+
+
+def test_data_frame_has_a_row_per_object():
+    pandas = pytest.importorskip("pandas")
+    table = classed().to_dataframe()
+    assert isinstance(table, pandas.DataFrame)
+    assert table["area"].tolist() == [550, 1, 0]
+    assert table["label"].tolist() == ["dog", "cat", "dog"]

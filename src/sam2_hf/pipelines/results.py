@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Hashable
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from sam2_hf.errors import OutputExistsError
+from sam2_hf.pipelines import exports
 from sam2_hf.pipelines.drawing import colour_of, draw_mask, draw_prompt
 from sam2_hf.processing.pixels import to_pixels
+from sam2_hf.processing.polygons import Ring
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.rle import Masks
 
 SCORES = ("iou_scores", "stability", "object_scores")
+OWN_SCORES = (*SCORES, "det_scores")
+NO_CLASS = -1
 SCORE_DECIMALS = 6
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -35,6 +40,9 @@ class ImageResult:
         iou_scores: (N,) float32, the model's estimate of each mask's IoU, 0 to 1.
         stability: (N,) float32, area of logit > 1 over area of logit > -1.
         object_scores: (N,) float32 logits, above 0 where the object is there.
+        det_scores: (N,) float32, 0 to 1, of the detector that gave the boxes; nan where there was none.
+        class_ids: (N,) int64, -1 for no class.
+        labels: names of the classes, None for no class.
         prompts: what was asked for each object, in original pixels.
         alternatives: per object all candidates of an ambiguous click, best first; empty if one mask was asked for.
         timings: milliseconds of each stage.
@@ -48,6 +56,9 @@ class ImageResult:
     iou_scores: np.ndarray
     stability: np.ndarray
     object_scores: np.ndarray
+    det_scores: np.ndarray | None = None
+    class_ids: np.ndarray | None = None
+    labels: tuple[str | None, ...] = ()
     source: str | None = None
     prompts: tuple[ObjectPrompt | None, ...] = ()
     alternatives: tuple[Masks, ...] = ()
@@ -60,7 +71,17 @@ class ImageResult:
         if len(set(ids)) != len(ids):
             raise ValueError(f"`object_ids` are {ids}; every object needs an id of its own")
         count = len(self.masks)
-        parallel = {name: len(getattr(self, name)) for name in ("object_ids", "boxes", *SCORES)}
+        defaults = {
+            "det_scores": np.full(count, np.nan, dtype=np.float32),
+            "class_ids": np.full(count, NO_CLASS, dtype=np.int64),
+            "labels": (None,) * count,
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None or (name == "labels" and not self.labels):
+                object.__setattr__(self, name, value)
+        parallel = {
+            name: len(getattr(self, name)) for name in ("object_ids", "boxes", "class_ids", "labels", *OWN_SCORES)
+        }
         parallel |= {name: len(getattr(self, name)) for name in ("prompts", "alternatives") if getattr(self, name)}
         wrong = {name: length for name, length in parallel.items() if length != count}
         if wrong:
@@ -74,10 +95,64 @@ class ImageResult:
         """Pixels of each mask, (N,) int64."""
         return self.masks.areas()
 
+    @property
+    def quality(self) -> np.ndarray:
+        """(N,) float32: detector score x IoU score x stability, of those that were computed."""
+        scores = np.stack([self.det_scores, self.iou_scores, self.stability])
+        return np.where(np.isnan(scores), 1.0, scores).prod(axis=0).astype(np.float32)
+
     def summary(self) -> str:
-        """One line: how many objects, and how long it took."""
+        """One line: how many objects, of which classes, and how long it took."""
         noun = "object" if len(self) == 1 else "objects"
-        return f"{len(self)} {noun}; {sum(self.timings.values()):.0f} ms"
+        named = Counter(label for label in self.labels if label is not None)
+        classes = ": " + ", ".join(f"{count} {label}" for label, count in named.items()) if named else ""
+        return f"{len(self)} {noun}{classes}; {sum(self.timings.values()):.0f} ms"
+
+    def ids(self, label: str) -> np.ndarray:
+        """(N,) bool: objects of a class; `result[result.ids("cat")]` holds only those."""
+        return np.array([name == label for name in self.labels], dtype=bool)
+
+    def __getitem__(self, index) -> "ImageResult":
+        """A result with some of the objects: one number, a slice, numbers, or a bool array of length N."""
+        rows = np.arange(len(self))[index]
+        rows = [int(rows)] if np.ndim(rows) == 0 else [int(row) for row in rows]
+        changes: dict[str, Any] = {"masks": Masks([self.masks.rle[row] for row in rows], self.size)}
+        for name in self._parallel():
+            values = getattr(self, name)
+            changes[name] = values[rows] if isinstance(values, np.ndarray) else tuple(values[row] for row in rows)
+        return replace(self, **changes)
+
+    def filter(
+        self,
+        *,
+        min_quality: float = 0.0,
+        min_iou: float = 0.0,
+        min_area: int = 0,
+        labels: Sequence[str] | None = None,
+        top: int | None = None,
+    ) -> "ImageResult":
+        """Objects that are good and large enough and of these classes; of them the `top` best by quality, in order."""
+        keep = (self.quality >= min_quality) & ~(self.iou_scores < min_iou) & (self.areas >= min_area)
+        if labels is not None:
+            keep &= np.array([label in labels for label in self.labels], dtype=bool)
+        rows = np.flatnonzero(keep)
+        if top is not None:
+            rows = np.sort(rows[np.argsort(-self.quality[rows], kind="stable")[:top]])
+        return self[rows]
+
+    def choose(self, index: int, candidate: int) -> "ImageResult":
+        """The same result with another candidate of an ambiguous click as the mask of an object."""
+        if not self.alternatives:
+            raise ValueError("there are no candidates to choose from; ask with multimask=True")
+        rle = list(self.masks.rle)
+        rle[index] = self.alternatives[index].rle[candidate]
+        masks = Masks(rle, self.size)
+        return replace(self, masks=masks, boxes=masks.boxes())
+
+    def _parallel(self) -> list[str]:
+        """Names of all fields with one entry per object, but the masks."""
+        always = ["object_ids", "boxes", "class_ids", "labels", *OWN_SCORES]
+        return always + [name for name in ("prompts", "alternatives") if getattr(self, name)]
 
     def plot(self, alpha: float = 0.5, prompts: bool = True) -> Image.Image:
         """The masks, and the prompts that made them, over the picture.
@@ -86,7 +161,7 @@ class ImageResult:
             alpha: opacity of the masks, 0 to 1.
             prompts: draw boxes and points too.
         """
-        picture = self._pixels()
+        picture = self.pixels()
         for object_id, mask in zip(self.object_ids, self.masks, strict=True):
             draw_mask(picture, mask, colour_of(object_id), alpha)
         drawn = Image.fromarray(picture)
@@ -123,8 +198,14 @@ class ImageResult:
         """A record of plain values; `from_dict` gives an equal result back."""
         objects = []
         for index, object_id in enumerate(self.object_ids):
-            scores = {name: round(float(getattr(self, name)[index]), SCORE_DECIMALS) for name in SCORES}
-            entry = {"id": object_id, "rle": self.masks.rle[index], "area": int(self.areas[index])}
+            scores = {name: _number(getattr(self, name)[index]) for name in OWN_SCORES}
+            entry = {
+                "id": object_id,
+                "class_id": int(self.class_ids[index]),
+                "label": self.labels[index],
+                "rle": self.masks.rle[index],
+                "area": int(self.areas[index]),
+            }
             entry |= {"box": [float(side) for side in self.boxes[index]], **scores}
             if self.prompts and self.prompts[index] is not None:
                 entry["prompt"] = asdict(self.prompts[index])
@@ -152,7 +233,9 @@ class ImageResult:
             prompts=prompts,
             alternatives=alternatives,
             timings=record["timings"],
-            **{name: np.array([entry[name] for entry in objects], dtype=np.float32) for name in SCORES},
+            class_ids=np.array([entry.get("class_id", NO_CLASS) for entry in objects], dtype=np.int64),
+            labels=tuple(entry.get("label") for entry in objects),
+            **{name: np.array([_score(entry, name) for entry in objects], dtype=np.float32) for name in OWN_SCORES},
         )
 
     @classmethod
@@ -160,8 +243,42 @@ class ImageResult:
         """The result that `to_json` wrote."""
         return cls.from_dict(json.loads(text))
 
-    def _pixels(self) -> np.ndarray:
-        """(height, width, 3) uint8, a copy."""
+    # Other forms; see `sam2_hf.pipelines.exports`
+
+    def crops(self, padding: int = 0, background="transparent") -> list[Image.Image]:
+        """One RGBA picture per object, cut to its box; background "transparent", "keep" or a colour."""
+        return exports.crops(self, padding, background)
+
+    def to_polygons(self, convention: str = "edge", tolerance: float = 0.0) -> list[list[Ring]]:
+        """Per object its outlines with holes: on pixel edges (COCO, LabelMe) or through centres (YOLO, OpenCV)."""
+        return exports.polygons(self, convention, tolerance)
+
+    def to_coco(self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None) -> dict:
+        """COCO instances with run lengths, which keep holes and parts."""
+        return exports.coco(self, image_id, first_id, categories)
+
+    def to_png(self, kind: str = "instance") -> list[Image.Image]:
+        """Pictures of numbers: one of "instance" ids, one of "semantic" classes, or one per "object"."""
+        return exports.index_pictures(self, kind)
+
+    def to_supervision(self):
+        """`supervision.Detections`; needs the extra `viz`."""
+        return exports.supervision_detections(self)
+
+    def to_dataframe(self):
+        """A pandas table, one row per object."""
+        return exports.data_frame(self)
+
+    def show(self) -> None:
+        """Opens the overlay in the system's viewer."""
+        self.plot().show()
+
+    def pixels(self) -> np.ndarray:
+        """The picture itself, (height, width, 3) uint8, a copy.
+
+        Raises:
+            ValueError: the result has neither the picture nor a source to read it from.
+        """
         picture = self.image if self.image is not None else self.source
         if picture is None:
             raise ValueError("the picture is not kept in this result; pass `image=` when making it, or a `source`")
@@ -170,6 +287,16 @@ class ImageResult:
         if pixels.is_floating_point():
             pixels = (pixels * 255).round().byte()
         return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()).copy()
+
+
+def _number(score: float) -> float | None:
+    """A score as it is written: 6 decimals, None for one that was not computed."""
+    return None if np.isnan(score) else round(float(score), SCORE_DECIMALS)
+
+
+def _score(entry: dict, name: str) -> float:
+    value = entry.get(name)
+    return float("nan") if value is None else value
 
 
 def write_whole(path: Path, data: bytes, overwrite: bool) -> Path:

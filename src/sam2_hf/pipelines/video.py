@@ -28,6 +28,9 @@ class VideoFrameResult(ImageResult):
     is_visible: np.ndarray
     is_prompted: np.ndarray
 
+    def _parallel(self) -> list[str]:
+        return [*super()._parallel(), "is_visible", "is_prompted"]
+
     def to_dict(self) -> dict:
         """As for a picture, with the frame's number and time, and per object whether it is visible and prompted."""
         record = super().to_dict()

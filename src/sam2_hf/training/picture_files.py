@@ -7,9 +7,7 @@ from PIL import Image
 
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.pixels import open_picture
-from sam2_hf.processing.video import natural_key
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+from sam2_hf.processing.video import PICTURE_SUFFIXES, natural_key
 
 
 def read_picture(path: Path) -> Image.Image:
