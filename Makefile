@@ -5,10 +5,12 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check clean
 
-demo: $(READY)  ## segment the photograph that ships with the package, offline
-	$(BIN)/sam2-hf predict src/sam2_hf/assets/coffee.jpg --model stand-in --offline --overwrite --output runs/demo \
-		--box 150,0,430,220 --point 2:300,260 --point 2:60,60,-
-	@echo "The picture is runs/demo/coffee.png. Its masks mean nothing: the weights are stand-ins until trained ones ship."
+demo: $(READY)  ## segment a photograph by box and click, and follow an object through a clip, offline
+	$(BIN)/sam2-hf predict src/sam2_hf/assets/coffee.jpg --model embedded --offline --overwrite --output runs/demo \
+		--box 150,0,430,220 --point 2:300,120
+	$(BIN)/sam2-hf track src/sam2_hf/assets/clip.mp4 --model embedded --offline --overwrite --output runs/demo/clip \
+		--box 126,181,213,270
+	@echo "Masks over the photograph: runs/demo/coffee.png    over the clip: runs/demo/clip/overlay.mp4"
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest

@@ -13,6 +13,7 @@ import pytest
 
 from tests.golden.recipe import golden_scene
 from tests.tiny import micro_model, micro_processor
+from tests.training.toy import davis_folder, masks_folder
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -31,6 +32,8 @@ def folder(tmp_path_factory) -> Path:
     for name in (CHECKPOINT, "sam2.1-hiera-tiny"):
         micro_model().save_pretrained(folder / name)
         micro_processor().save_pretrained(folder / name)
+    masks_folder(folder / "cells", 4)
+    davis_folder(folder / "davis", 1, frames=3)
     return folder
 
 
@@ -57,13 +60,15 @@ def test_python_examples_run_one_after_the_other(folder, monkeypatch, capsys):
     assert "torch.Size([1, 3, 400, 600])" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", re.findall(r"^sam2-hf (?:predict|track|info) .*$", README, re.M))
+@pytest.mark.parametrize("line", re.findall(r"^sam2-hf (?:predict|track|info|eval|train) .*$", README, re.M))
 def test_commands_run(folder, line):
     program, *arguments = shlex.split(line, comments=True)
     assert program == "sam2-hf"
     command = [str(Path(sys.executable).with_name("sam2-hf")), *arguments]
+    if arguments[0] != "info":
+        command += ["--model", CHECKPOINT]
     if arguments[0] in ("predict", "track"):
-        command += ["--model", CHECKPOINT, "--overwrite"]
+        command += ["--overwrite"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

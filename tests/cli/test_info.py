@@ -79,6 +79,16 @@ def test_stand_in_says_that_it_is_not_trained(info):
     assert "not trained" in stdout
 
 
+def test_auto_is_the_embedded_checkpoint_where_no_release_can_be_had(info, monkeypatch):
+    monkeypatch.delenv("SAM2_HF_MODEL", raising=False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    code, stdout, _ = info("auto", "--offline")
+    assert code == 0
+    assert "model: the small embedded one (facebook/sam2.1-hiera-small is not in the cache" in stdout
+    assert info("embedded")[1].startswith("sam2_hf:")
+    assert "image_size: 256" in info("embedded")[1]
+
+
 def test_model_that_is_not_there_stops_with_6(info, tmp_path):
     for model in (tmp_path / "missing", tmp_path / "missing.pt"):
         code, stdout, stderr = info(model)

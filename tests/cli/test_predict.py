@@ -212,16 +212,16 @@ def test_model_that_cannot_be_loaded_stops_with_6(predict, pictures, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
-def test_default_model_without_hub_and_cache_stops_with_6_and_names_the_remedy(
-    predict, pictures, tmp_path, monkeypatch
-):
+def test_default_model_without_hub_and_cache_is_the_embedded_one_and_says_why(predict, pictures, tmp_path, monkeypatch):
     monkeypatch.delenv("SAM2_HF_MODEL", raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     code, _, stderr = predict(pictures / "scene.png", "--point", "40,30", "--output", tmp_path / "out", model="auto")
-    assert code == 6
-    assert "--model" in stderr
+    assert code == 0
+    assert (
+        "the small embedded one (facebook/sam2.1-hiera-small is not in the cache and the Hub does not answer" in stderr
+    )
 
 
 def test_corrupt_picture_among_two_is_reported_with_4_and_the_other_is_written(predict, pictures, tmp_path):

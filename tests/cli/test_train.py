@@ -108,7 +108,7 @@ def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(train, model
         command("--config", path, "--output", broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while process.poll() is None and time.monotonic() < deadline:
         log = broken / "log.jsonl"
         if (broken / "checkpoint.pt").exists() and log.exists() and log.read_text().count("\n") >= 5:

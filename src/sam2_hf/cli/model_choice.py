@@ -5,11 +5,12 @@ from pathlib import Path
 
 import typer
 
+from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.errors import CheckpointError
 
 DEFAULT_REPOSITORY = "facebook/sam2.1-hiera-small"
 ENVIRONMENT_VARIABLE = "SAM2_HF_MODEL"
-STAND_IN = "stand-in"
+EMBEDDED, STAND_IN = "embedded", "stand-in"
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -41,7 +42,9 @@ def default_placement() -> tuple[str, str]:
 
 
 def _resolve(name: str, offline: bool) -> tuple[str, str]:
-    """The model that 'auto' stands for, and why."""
+    """The model that 'auto' and 'embedded' stand for, and why."""
+    if name == EMBEDDED:
+        return EMBEDDED_CHECKPOINT, ""
     if name != "auto":
         return name, ""
     if os.environ.get(ENVIRONMENT_VARIABLE):
@@ -57,10 +60,7 @@ def _resolve(name: str, offline: bool) -> tuple[str, str]:
             return DEFAULT_REPOSITORY, " (from the Hub)"
         except Exception as error:  # refused, unknown host, timeout, offline mode: each library has its own class
             unanswered = f" ({type(error).__name__})"
-    raise CheckpointError(
-        f"no model: {DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer{unanswered}; "
-        "pass --model with a folder or a .pt file, or --model stand-in to try the command with untrained weights"
-    )
+    return EMBEDDED_CHECKPOINT, f" ({DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer{unanswered})"
 
 
 def _load(name: str, revision: str | None, offline: bool):
@@ -89,7 +89,7 @@ def _load(name: str, revision: str | None, offline: bool):
         raise CheckpointError(
             f"{name}: {len(missing)} weights are missing, first {missing[0]}; the files are incomplete"
         )
-    return model, processor, name
+    return model, processor, "the small embedded one" if name == EMBEDDED_CHECKPOINT else name
 
 
 def _stand_in():

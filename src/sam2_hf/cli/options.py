@@ -9,7 +9,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Hub id, folder, .pt or .safetensors file, 'auto' (a release, from cache or Hub), 'stand-in' (untrained).",
+        help="Hub id, folder, .pt or .safetensors file; 'auto': a release from cache or Hub, else the small "
+        "'embedded' one; 'stand-in': untrained.",
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Revision of the Hub repository.")]

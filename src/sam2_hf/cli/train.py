@@ -20,6 +20,7 @@ def train(
     include: Annotated[list[str] | None, typer.Option(help="Only clips of these names; * stands for anything.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not clips of these names.")] = None,
     hold_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the clips to validate on.")] = 0.0,
+    validate_every: Annotated[int | None, typer.Option(min=0, help="Epochs between two validations; 0: never.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips of a batch.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="Of everything but the image encoder.")] = None,
@@ -48,7 +49,13 @@ def train(
 
     from sam2_hf.training.config import fine_tuning, read_config
 
-    given = {"model": model, "output": output, "epochs": epochs, "max_steps": max_steps}
+    given = {
+        "model": model,
+        "output": output,
+        "epochs": epochs,
+        "max_steps": max_steps,
+        "validate_every": validate_every,
+    }
     given = {name: value for name, value in given.items() if value is not None}
     if config is not None:
         settings = read_config(config, **given)
