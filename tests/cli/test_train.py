@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
@@ -80,8 +79,12 @@ def written(folder: Path, model: Path, data: list[dict], **changes) -> Path:
     return path
 
 
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
 def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in log(folder)]
 
 
 def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train, model, pictures, tmp_path):
@@ -99,10 +102,16 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
     Sam2Processor.from_pretrained(tmp_path / "out" / "best")
 
 
-def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(train, model, clips, tmp_path):
+def in_process_of_its_own(*arguments) -> None:
+    """One thread, so that sums round alike in every run."""
+    done = subprocess.run(command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(model, clips, tmp_path):
     data = [{"kind": "davis", "root": str(clips), "sampling": {"num_frames": 2, "reverse": 0.5}}]
     path = written(tmp_path, model, data, epochs=100, max_steps=12, save_every=3, average=0.9)
-    assert train("--config", path, "--output", tmp_path / "whole").returncode == 0
+    in_process_of_its_own("--config", path, "--output", tmp_path / "whole")
     broken = tmp_path / "broken"
     process = subprocess.Popen(
         command("--config", path, "--output", broken), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
@@ -117,22 +126,27 @@ def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(train, model
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(losses(broken)) < 12
-    done = train("--config", path, "--output", broken, "--resume")
-    assert done.returncode == 0, done.err
+    in_process_of_its_own("--config", path, "--output", broken, "--resume")
     assert losses(broken) == losses(tmp_path / "whole")
 
 
-def test_two_processes_equal_one_with_twice_the_batch(train, model, clips, tmp_path):
-    """Also with unequal numbers of objects: what is summed over objects is divided by the mean over processes."""
-    results = {}
+def test_two_processes_equal_one_with_twice_the_batch(model, clips, tmp_path):
+    """Also with unequal numbers of objects: what is summed over objects is divided by the mean over processes.
+
+    Adam turns a gradient that is zero but for rounding into a whole step, so a few weights may differ.
+    """
+    weights, norms = {}, {}
     for processes, size in ((1, 2), (2, 1)):
         data = [{"kind": "davis", "root": str(clips), "batch_size": size, "sampling": {"num_frames": 2}}]
         path = written(tmp_path, model, data, epochs=1, max_steps=2, prompts={"max_initial_frames": 1})
-        arguments = ("--config", path, "--output", tmp_path / f"out{processes}", "--num-processes", processes)
-        assert subprocess.run(command(*arguments), env=ENVIRONMENT, check=False).returncode == 0
-        results[processes] = load_file(tmp_path / f"out{processes}" / "model" / "model.safetensors")
-    for name, value in results[1].items():
-        torch.testing.assert_close(results[2][name], value, atol=3e-4, rtol=1e-3)
+        folder = tmp_path / f"out{processes}"
+        in_process_of_its_own("--config", path, "--output", folder, "--num-processes", processes)
+        weights[processes] = load_file(folder / "model" / "model.safetensors")
+        norms[processes] = [record["gradient_norm"] for record in log(folder)]
+    assert norms[2] == pytest.approx(norms[1], rel=1e-4)
+    assert losses(tmp_path / "out2") == pytest.approx(losses(tmp_path / "out1"), rel=1e-3)
+    for name, value in weights[1].items():
+        assert ((weights[2][name] - value).abs() > 3e-4).float().mean() < 1e-3, name
 
 
 @pytest.mark.parametrize(

@@ -254,8 +254,9 @@ class Sam2Trainer:
 
     def _log(self, epoch: float, sums: dict, count: int, seconds: float) -> dict[str, float]:
         record = {"step": self.step, "epoch": round(epoch, 4), "learning_rate": self.optimiser.param_groups[-1]["lr"]}
-        record |= {name: value / count for name, value in sums.items() if name not in ("objects", "videos")}
-        record |= {"clips_per_second": sums["videos"] * self.accelerator.num_processes / seconds}
+        means = self._mean_over_processes(sums)
+        record |= {name: value / count for name, value in means.items() if name not in ("objects", "videos")}
+        record |= {"clips_per_second": means["videos"] * self.accelerator.num_processes / seconds}
         if self.accelerator.is_main_process:
             self.folder.log(record)
             if self.report is not None:
@@ -263,6 +264,13 @@ class Sam2Trainer:
         if self.config.trackers:
             self.accelerator.log(record, step=self.step)
         return record
+
+    def _mean_over_processes(self, sums: dict[str, float]) -> dict[str, float]:
+        """Figures of all processes; they have the same names, because all follow one plan."""
+        if self.accelerator.num_processes == 1:
+            return sums
+        values = torch.tensor(list(sums.values()), dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(sums, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 
     def _save(self) -> None:
         """Everything to resume from, and the model as it is now."""
