@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.outputs import ImageFeatures, PromptBatch
+from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.processing.candidates import CROP_EDGE_MARGIN, clean_mask, ends_at_crop, inclusive_boxes, is_stable
 from sam2_hf.processing.crops import CROP_OVERLAP_RATIO, Crop, crops_of, layer_grids
@@ -24,7 +25,6 @@ from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.suppression import box_suppression
 
-MASK_PROMPT_CLAMP = 32.0
 SORT_KEYS = ("score", "area", "predicted_iou")
 
 

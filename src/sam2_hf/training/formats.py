@@ -74,7 +74,29 @@ class LabelledClip(ABC):
             raise SourceError(f"{self.name}: frame {index} has no truth; frames with one: {self.labelled_frames[:8]}")
 
 
-class IdMapClip(LabelledClip):
+class FrameFilesClip(LabelledClip):
+    """Frames as picture files in order; what the truth is, is left open.
+
+    Args:
+        name: of the clip.
+        frames: picture files.
+    """
+
+    def __init__(self, name: str, frames: Sequence[Path]):
+        self.name, self.frames = name, list(frames)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frames)
+
+    def frame(self, index: int) -> Image.Image:
+        return read_picture(self.frames[index])
+
+    def frame_name(self, index: int) -> str:
+        return self.frames[index].stem
+
+
+class IdMapClip(FrameFilesClip):
     """Frames as picture files, truth as pictures of object ids.
 
     Args:
@@ -94,14 +116,11 @@ class IdMapClip(LabelledClip):
         void_value: int | None = VOID_VALUE,
         binary: bool = False,
     ):
-        self.name, self.frames, self.truth = name, list(frames), truth
+        super().__init__(name, frames)
+        self.truth = truth
         self.void_value, self.binary = void_value, binary
         self.labelled_frames = tuple(sorted(truth))
         self.object_names = {}
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.frames)
 
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
@@ -109,12 +128,6 @@ class IdMapClip(LabelledClip):
         for index in self.labelled_frames:
             found |= set(np.unique(self._ids(index)).tolist())
         return tuple(sorted(found - {0, self.void_value}))
-
-    def frame(self, index: int) -> Image.Image:
-        return read_picture(self.frames[index])
-
-    def frame_name(self, index: int) -> str:
-        return self.frames[index].stem
 
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
@@ -137,14 +150,15 @@ class IdMapClip(LabelledClip):
         return (ids > 0).astype(ids.dtype) if self.binary and len(np.unique(ids)) <= 2 else ids
 
 
-class ObjectFoldersClip(LabelledClip):
+class ObjectFoldersClip(FrameFilesClip):
     """Frames as picture files, truth as one black-and-white file per object and frame (SA-V validation and test).
 
     Objects overlap freely. A missing file means that the object is not on that frame; ids are folder numbers plus one.
     """
 
     def __init__(self, name: str, frames: Sequence[Path], folder: Path):
-        self.name, self.frames, self.folder = name, list(frames), folder
+        super().__init__(name, frames)
+        self.folder = folder
         folders = natural_order(path for path in folder.iterdir() if path.is_dir())
         self._folders = {_object_number(path) + 1: path for path in folders}
         self.object_names = {key: path.name for key, path in self._folders.items()}
@@ -155,18 +169,8 @@ class ObjectFoldersClip(LabelledClip):
         self.labelled_frames = tuple(sorted(by_name[stem] for stem in labelled))
 
     @property
-    def num_frames(self) -> int:
-        return len(self.frames)
-
-    @property
     def object_ids(self) -> tuple[int, ...]:
         return tuple(sorted(self._folders))
-
-    def frame(self, index: int) -> Image.Image:
-        return read_picture(self.frames[index])
-
-    def frame_name(self, index: int) -> str:
-        return self.frames[index].stem
 
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
