@@ -1,6 +1,7 @@
 """Runs as files: every mistake is named, defaults are the recipe, presets and held-out clips."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from sam2_hf.training.build import hold_out_clips, open_clips
 from sam2_hf.training.config import PRESETS, DataConfig, TrainConfig, fine_tuning, from_dict, read_config
 from tests.training.toy import masks_folder
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 MINIMAL = {"output": "out", "model": "folder", "data": [{"kind": "masks", "root": "here"}]}
 
 
@@ -80,6 +82,11 @@ def test_presets_are_complete_runs(preset):
     assert config.optimiser.encoder_learning_rate <= 1e-3
     assert (config.lora is not None) == (preset == "lora")
     assert (config.data[0].sampling.num_frames > 1) == preset.startswith("video")
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
+def test_the_committed_recipes_can_be_read(path):
+    assert read_config(path).data
 
 
 def test_a_preset_that_does_not_exist_is_refused():
