@@ -10,7 +10,7 @@ for frame in session.propagate():
 
 import operator
 import warnings
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from sam2_hf.errors import PromptError, SourceError
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.processing.masks import resize_logits, suppress_overlaps
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.video import FrameSource, frames_from, stream_from
 from sam2_hf.tracking.frames import FrameStore
@@ -31,7 +30,8 @@ from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.prompts import GivenPrompt
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack
 from sam2_hf.tracking.saving import load_state, save_state
-from sam2_hf.tracking.tracker import Tracker, absent
+from sam2_hf.tracking.shown import frame_masks
+from sam2_hf.tracking.tracker import Tracker
 
 BOTH_WAYS = "both"
 LOOK_AHEAD = 64  # frames of an iterator or camera that a prompt may lie ahead of what was taken
@@ -57,7 +57,8 @@ class Sam2InferenceSession:
         model.require_memory()
         self.model, self.processor = model, processor
         self.policy = TrackingPolicy() if policy is None else policy
-        self.video_path = str(video) if isinstance(video, (str, Path)) and "://" not in str(video) else None
+        path = getattr(video, "path", video)
+        self.video_path = str(path) if isinstance(path, (str, Path)) and "://" not in str(path) else None
         self._incoming = stream_from(video)  # frames that come by themselves
         is_stream = video is None or self._incoming is not None
         self._takes_frames = video is None
@@ -120,23 +121,27 @@ class Sam2InferenceSession:
         Raises:
             PromptError: nothing was changed.
         """
-        frame_index = operator.index(frame_index)
-        self._check_frame(frame_index)
-        object_id = object_id.item() if isinstance(object_id, np.generic) else object_id
-        known = self.tracks.get(object_id)
-        old = None if known is None else known.prompts.get(frame_index)
         given = GivenPrompt(points=points, labels=labels, box=box, mask=mask, normalized=normalized)
-        prompt = given.in_model_pixels(self.size, self.model.config.image_size, None if clear_old_points else old)
-        if box is not None and not clear_old_points and old is not None:
-            raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
-        track = ObjectTrack(object_id) if known is None else known
-        self._tracker.prompt(track, frame_index, prompt, use_previous_mask)
-        self.tracks[object_id] = track
-        shown = self._frame_masks(frame_index, {key: t.shown(frame_index) for key, t in self.tracks.items()})
+        track = self._give(operator.index(frame_index), object_id, given, clear_old_points, use_previous_mask)
+        shown = self._shown(frame_index)
         is_weakened = has_forgotten_near(track, frame_index, self.policy.recent_stride)
         if is_weakened and isinstance(shown, FrameMasks):  # the library's output class has no room for it
             return replace(shown, is_weakened=True)
         return shown
+
+    @torch.inference_mode()
+    def add_masks(self, *, frame_index: int, masks: Mapping[Hashable, object]) -> FrameMasks:
+        """Says of several objects where they are on a frame; as `add_prompt` with a mask for each, in one answer.
+
+        Args:
+            masks: by object id, each (height, width) of 0 and 1.
+
+        Raises:
+            PromptError: a mask that cannot be meant; the objects before it were prompted.
+        """
+        for object_id, mask in masks.items():
+            self._give(operator.index(frame_index), object_id, GivenPrompt(mask=mask), True, True)
+        return self._shown(frame_index)
 
     @torch.inference_mode()
     def clear_prompts(self, *, frame_index: int, object_id: Hashable) -> FrameMasks:
@@ -148,7 +153,7 @@ class Sam2InferenceSession:
         memory = track.memories.get(frame_index)
         if memory is not None and memory.prompted:
             self._tracker.unprompt(track, frame_index)
-        return self._frame_masks(frame_index, {key: t.shown(frame_index) for key, t in self.tracks.items()})
+        return self._shown(frame_index)
 
     def remove_object(self, object_id: Hashable) -> None:
         """Forgets an object; the others are untouched.
@@ -311,6 +316,26 @@ class Sam2InferenceSession:
 
     # Steps
 
+    def _give(
+        self, frame: int, object_id: Hashable, given: GivenPrompt, clear_old_points: bool, use_previous_mask: bool
+    ) -> ObjectTrack:
+        """Prompts an object; nothing changes if the prompt cannot be meant."""
+        self._check_frame(frame)
+        object_id = object_id.item() if isinstance(object_id, np.generic) else object_id
+        known = self.tracks.get(object_id)
+        old = None if known is None else known.prompts.get(frame)
+        prompt = given.in_model_pixels(self.size, self.model.config.image_size, None if clear_old_points else old)
+        if given.box is not None and not clear_old_points and old is not None:
+            raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
+        track = ObjectTrack(object_id) if known is None else known
+        self._tracker.prompt(track, frame, prompt, use_previous_mask)
+        self.tracks[object_id] = track
+        return track
+
+    def _shown(self, frame: int) -> FrameMasks:
+        """What is known of all objects on a frame."""
+        return self._frame_masks(frame, {key: track.shown(frame) for key, track in self.tracks.items()})
+
     @torch.inference_mode()
     def _commit(self) -> None:
         self._tracker.commit(self.tracks.values())
@@ -353,29 +378,5 @@ class Sam2InferenceSession:
         return inputs["pixel_values"], tuple(inputs["original_sizes"][0].tolist())
 
     def _frame_masks(self, frame: int, results: dict[Hashable, FrameResult | None]) -> FrameMasks:
-        """Results at the video's size; None: nothing is known of the object on this frame."""
-        device, low_res = self.model.device, self.model.config.low_res_mask_size
-        rows = [absent(low_res, device) if result is None else result for result in results.values()]
-        if not rows:
-            empty = torch.zeros(0, device=device)
-            return FrameMasks(
-                frame_index=frame,
-                object_ids=(),
-                mask_logits=torch.zeros(0, *self.size, device=device),
-                iou_scores=empty,
-                object_score_logits=empty,
-                is_prompted=empty.bool(),
-            )
-        missing = absent(low_res, device).mask_logits
-        logits = [missing if row.mask_logits is None else row.mask_logits.to(device) for row in rows]
-        full = resize_logits(torch.stack(logits).unsqueeze(1), self.size)
-        if self.policy.non_overlap:
-            full = suppress_overlaps(full)
-        return FrameMasks(
-            frame_index=frame,
-            object_ids=tuple(results),
-            mask_logits=full[:, 0],
-            iou_scores=torch.stack([row.iou_score.to(device) for row in rows]),
-            object_score_logits=torch.stack([row.object_score.to(device) for row in rows]),
-            is_prompted=torch.tensor([frame in self.tracks[key].prompts for key in results], device=device),
-        )
+        is_prompted = [frame in self.tracks[key].prompts for key in results]
+        return frame_masks(frame, results, is_prompted, self.model, self.size, self.policy.non_overlap)
