@@ -28,7 +28,6 @@ from transformers.utils import logging
 from sam2_hf.errors import CheckpointError, CheckpointMismatchError, OutputExistsError, Sam2Error
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.processing.image import Sam2ImageProcessor
 from sam2_hf.processing.processor import Sam2Processor
 
 Report = Callable[[str], None]
@@ -72,7 +71,7 @@ def convert(
         part = Path(folder) / output.name
         with _no_bars():
             model.save_pretrained(part)
-            default_processor(model.config).save_pretrained(part)
+            Sam2Processor.from_config(model.config).save_pretrained(part)
         (part / "README.md").write_text(model_card(recognised, model.config, Path(checkpoint).name))
         if verify:
             with _no_bars():
@@ -158,14 +157,6 @@ def check_sha256(path: str | Path, expected: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected.lower():
         raise CheckpointError(f"{path}: its SHA-256 is {found}, expected {expected}; download it again")
-
-
-def default_processor(config: Sam2Config) -> Sam2Processor:
-    """The processor that belongs to a configuration: its picture size, the mean and deviation of every release."""
-    side, mask_side = config.image_size, config.low_res_mask_size
-    return Sam2Processor(
-        Sam2ImageProcessor(size={"height": side, "width": side}, mask_size={"height": mask_side, "width": mask_side})
-    )
 
 
 def push(folder: Path, repository: str, *, private: bool = False, token: str | None = None) -> str:

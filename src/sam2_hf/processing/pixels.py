@@ -4,6 +4,7 @@ Nothing is guessed: what could be read in two ways is refused with the remedy.
 """
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sam2_hf.errors import DecodeError, SourceError
 CHANNEL_COUNTS = (1, 3, 4)
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 URL_TIMEOUT_S = 30.0
+STEREO_FORMAT = "MPO"  # photographs of telephones that carry a second view: not an animation
 
 
 def open_picture(source: str | Path) -> Image.Image:
@@ -27,15 +29,33 @@ def open_picture(source: str | Path) -> Image.Image:
         DecodeError: the data is no picture or is cut off.
     """
     data = _fetch(str(source)) if str(source).startswith(("http://", "https://")) else _local(Path(source))
+    return decode_picture(data, str(source))
+
+
+def decode_picture(data: Path | io.BytesIO, name: str) -> Image.Image:
+    """The picture in a file or in memory, decoded and turned as its EXIF data says; of an animation the first frame.
+
+    Args:
+        name: of the picture, for messages.
+
+    Raises:
+        DecodeError: the data is no picture or is cut off.
+    """
     try:
         with Image.open(data) as picture:
+            is_animated = getattr(picture, "is_animated", False) and picture.format != STEREO_FORMAT
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            upright = ImageOps.exif_transpose(picture)
     except Exception as error:  # each format of Pillow raises its own kinds for damaged data
-        raise DecodeError(f"{source}: not a readable picture ({error}); is the file complete?") from error
+        raise DecodeError(f"{name}: not a readable picture ({error}); is the file complete?") from error
+    if is_animated:
+        warnings.warn(f"{name}: has several frames, only the first one is read", stacklevel=2)
+    return upright
 
 
 def _local(path: Path) -> Path:
+    if path.is_dir():
+        raise SourceError(f"{path}: is a folder, not a picture")
     if not path.is_file():
         raise SourceError(f"{path}: no such picture file")
     return path

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import ndimage
 
 Convention = Literal["edge", "center"]
 RIGHT, DOWN, LEFT, UP = range(4)  # directions of unit edges; the inside is on the right of each
@@ -41,87 +42,96 @@ def mask_rings(mask: np.ndarray, convention: Convention = "edge", tolerance: flo
     """
     if convention not in ("edge", "center"):
         raise ValueError(f"`convention` must be 'edge' or 'center', got {convention!r}")
-    loops = _loops(np.asarray(mask, dtype=bool))
-    outer = [edges for edges in loops if _area(edges[0]) > 0]
-    holes = [edges for edges in loops if _area(edges[0]) < 0]
+    mask, corner = _cropped(np.asarray(mask, dtype=bool))
+    numbered, _ = ndimage.label(mask)
+    outer: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    holes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for points, directions in _loops(mask):
+        column, row = (points[0] + INSIDE[directions[0]] - 0.5).astype(int)  # a pixel of the mask beside the ring
+        part = int(numbered[row, column])
+        if _area(points) > 0:
+            outer[part] = (points + corner, directions)
+        else:
+            holes.setdefault(part, []).append((points + corner, directions))
     rings: list[Ring] = []
-    homes = [_home(hole, outer) for hole in holes]
-    for index, edges in enumerate(outer):
+    for part, edges in outer.items():
         parent = len(rings)
         rings.append(Ring(points=_shaped(edges, convention, tolerance), hole=False))
-        for hole, home in zip(holes, homes, strict=True):
-            if home == index:
-                rings.append(Ring(points=_shaped(hole, convention, tolerance), hole=True, parent=parent))
+        for hole in holes.get(part, ()):
+            rings.append(Ring(points=_shaped(hole, convention, tolerance), hole=True, parent=parent))
     return rings
+
+
+def count_parts(mask: np.ndarray) -> tuple[int, int]:
+    """How many parts and how many holes a bool mask has, by the rule of `mask_rings`: corners do not join parts."""
+    inside, _ = _cropped(mask)
+    beside, below = inside[:, 1:] & inside[:, :-1], inside[1:] & inside[:-1]
+    squares = below[:, 1:] & below[:, :-1]
+    pairs = np.count_nonzero(beside) + np.count_nonzero(below)
+    parts = ndimage.label(inside)[1]
+    return parts, parts - int(np.count_nonzero(inside) - pairs + np.count_nonzero(squares))  # Euler: parts - holes
+
+
+def _cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """A mask cut to its box, and the column and row of its corner."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return mask[:0, :0], (0, 0)
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], (int(columns[0]), int(rows[0]))
 
 
 def _loops(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Closed chains of unit edges around the mask: start points (n, 2) and directions (n,) of each."""
-    outgoing = _edges(mask)
+    starts, directions = _edges(mask)
+    following = _following(starts, directions, mask.shape).tolist()
+    is_taken = bytearray(len(starts))
     loops = []
-    while outgoing:
-        start, directions = next(iter(outgoing.items()))
-        point, direction = start, directions[-1]
-        points, taken = [], []
-        while point in outgoing and direction in outgoing[point]:
-            points.append(point)
-            taken.append(direction)
-            outgoing[point].remove(direction)
-            if not outgoing[point]:
-                del outgoing[point]
-            point = (point[0] + STEPS[direction][0], point[1] + STEPS[direction][1])
-            direction = _turn(direction, outgoing.get(point, ()))
-        loops.append((np.array(points, dtype=np.int64), np.array(taken)))
+    for first in range(len(starts)):
+        chain, edge = [], first
+        while not is_taken[edge]:
+            is_taken[edge] = True
+            chain.append(edge)
+            edge = following[edge]
+        if chain:
+            loops.append((starts[chain], directions[chain]))
     return loops
 
 
-def _turn(direction: int, choices) -> int:
-    """Where to go on: at a corner that two pixels share, to the right, which stays on the same pixel."""
-    for turn in (1, 0, 3):
-        if (direction + turn) % 4 in choices:
-            return (direction + turn) % 4
-    return -1
+def _following(starts: np.ndarray, directions: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Index of the edge that goes on from each (n,); at a corner that two pixels share it stays on the same pixel."""
+    edge_at = np.full((4, size[0] + 1, size[1] + 1), -1, dtype=np.int32)
+    edge_at[directions, starts[:, 1], starts[:, 0]] = np.arange(len(starts))
+    x, y = (starts + STEPS[directions]).T
+    following = np.full(len(starts), -1)
+    for turn in (3, 0, 1):  # left, straight on, and right, which wins where there is a choice
+        edges = edge_at[(directions + turn) % 4, y, x]
+        following = np.where(edges >= 0, edges, following)
+    return following
 
 
-def _edges(mask: np.ndarray) -> dict[tuple[int, int], list[int]]:
-    """Directed unit edges between inside and outside, by start point."""
+def _edges(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directed unit edges between inside and outside: start points (n, 2) and directions (n,)."""
     padded = np.pad(mask, 1)
     inside, below = padded[:-1, 1:-1], padded[1:, 1:-1]
     left, right = padded[1:-1, :-1], padded[1:-1, 1:]
-    found: dict[tuple[int, int], list[int]] = {}
+    starts, directions = [], []
     for selected, direction, shift in (
         (below & ~inside, RIGHT, (0, 0)),  # a top side runs right
         (right & ~left, UP, (0, 1)),  # a left side runs up
         (inside & ~below, LEFT, (1, 0)),  # a bottom side runs left
         (left & ~right, DOWN, (0, 0)),  # a right side runs down
     ):
-        for y, x in np.argwhere(selected).tolist():
-            found.setdefault((x + shift[0], y + shift[1]), []).append(direction)
-    return found
+        rows, columns = np.divmod(np.flatnonzero(selected), selected.shape[1])
+        found = np.stack((columns, rows), axis=1) + shift
+        starts.append(found)
+        directions.append(np.full(len(found), direction))
+    return np.concatenate(starts), np.concatenate(directions)
 
 
 def _area(points: np.ndarray) -> float:
     """Signed area; positive for outer rings, which run clockwise on the screen."""
     x, y = points[:, 0], points[:, 1]
     return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
-
-
-def _home(hole: tuple[np.ndarray, np.ndarray], outer: list[tuple[np.ndarray, np.ndarray]]) -> int:
-    """The smallest outer ring around a hole."""
-    probe = hole[0][0] + INSIDE[hole[1][0]]  # centre of the mask's pixel beside the hole
-    around = [index for index, edges in enumerate(outer) if _contains(edges, probe)]
-    return min(around, key=lambda index: _area(outer[index][0]))
-
-
-def _contains(edges: tuple[np.ndarray, np.ndarray], probe: np.ndarray) -> bool:
-    """Whether a ring runs around the centre of a pixel: vertical edges to its right, up against down."""
-    points, directions = edges
-
-    def crossed(direction: int, shift: int) -> int:
-        here = points[directions == direction]
-        return int(np.sum((here[:, 1] + shift + 0.5 == probe[1]) & (here[:, 0] > probe[0])))
-
-    return crossed(DOWN, 0) - crossed(UP, -1) == 1
 
 
 def _shaped(edges: tuple[np.ndarray, np.ndarray], convention: Convention, tolerance: float) -> np.ndarray:

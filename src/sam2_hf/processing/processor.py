@@ -69,6 +69,13 @@ class Sam2Processor(ProcessorMixin):
         self.point_pad_value = point_pad_value
 
     @classmethod
+    def from_config(cls, config: Sam2Config) -> "Sam2Processor":
+        """The processor that a configuration asks for: its picture size, the mean and deviation of every release."""
+        side, mask_side = config.image_size, config.low_res_mask_size
+        size, mask_size = ({"height": value, "width": value} for value in (side, mask_side))
+        return cls(Sam2ImageProcessor(size=size, mask_size=mask_size))
+
+    @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         """Loads a processor from a folder or a Hub repository, whatever SAM 2 class wrote it.
 

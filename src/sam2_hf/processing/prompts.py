@@ -26,11 +26,16 @@ MASK_LOGIT_SCALE, MASK_LOGIT_BIAS = 20.0, -10.0  # a binary mask as logits: -10 
 
 @dataclass(slots=True)
 class ObjectPrompt:
-    """What was asked for one object, in pixels of the picture."""
+    """What was asked for one object, in pixels of the picture.
+
+    Attributes:
+        mask: a binary mask as COCO run lengths, of any size; kept in results, so that they can be asked again.
+    """
 
     points: list[list[float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     box: list[float] = field(default_factory=list)
+    mask: dict | None = None
 
 
 def read_prompts(num_images: int, points=None, labels=None, boxes=None) -> list[list[ObjectPrompt]]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pycocotools import mask as coco
 
+GIBIBYTE = 2**30
+
 
 class Masks(Sequence):
     """N masks of one size, kept as run lengths.
@@ -45,7 +47,11 @@ class Masks(Sequence):
     __hash__ = None
 
     def dense(self) -> np.ndarray:
-        """All masks at once, (N, height, width) bool."""
+        """All masks at once, (N, height, width) bool. Warns above 1 GiB; iterating holds one mask at a time."""
+        count = len(self) * self.size[0] * self.size[1]
+        if count > GIBIBYTE:
+            size = f"{len(self)} masks of {self.size[0]} x {self.size[1]} pixels take {count / GIBIBYTE:.1f} GiB"
+            warnings.warn(f"{size} at once; iterate over the masks instead", UserWarning, stacklevel=2)
         return np.stack(list(self)) if len(self) else np.zeros((0, *self.size), dtype=bool)
 
     def areas(self) -> np.ndarray:

@@ -54,6 +54,35 @@ class PictureFrames:
         return pixels
 
 
+class SampledFrames:
+    """Every so many frames of another source.
+
+    Args:
+        end: frames of the source from here on are left out.
+        stride: distance between the frames that stay, the first of which is frame 0.
+        path: of the source, if it has one.
+    """
+
+    def __init__(self, source: FrameSource, *, end: int | None = None, stride: int = 1, path: str | Path | None = None):
+        self._source, self._stride, self.path = source, stride, path
+        self._length = len(range(0, len(source) if end is None else min(end, len(source)), stride))
+        self.size = source.size
+        self.fps = None if source.fps is None else source.fps / stride
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Tensor:
+        if not 0 <= index < self._length:
+            raise IndexError(f"frame {index} is not among the {self._length} that are looked at")
+        return self._source[index * self._stride]
+
+    def time(self, index: int) -> float:
+        """Seconds from the first frame, nan if the source has no time."""
+        time_of = getattr(self._source, "time", None)
+        return float("nan") if time_of is None else time_of(index * self._stride)
+
+
 def folder_frames(folder: Path) -> PictureFrames:
     """Pictures of a folder in natural order (2 before 10), whatever their names."""
     pictures = [
@@ -76,7 +105,7 @@ def frames_from(video) -> FrameSource:
     Raises:
         SourceError: it cannot be read as a video.
     """
-    if isinstance(video, (PictureFrames, VideoFileFrames)):
+    if isinstance(video, (PictureFrames, VideoFileFrames, SampledFrames)):
         return video
     if isinstance(video, (str, Path)):
         path = Path(video)

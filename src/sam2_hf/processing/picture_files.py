@@ -1,4 +1,4 @@
-"""Picture files of data sets: pictures, pictures of object ids, and their order."""
+"""Picture files on disk: pictures, pictures of object ids, and their order."""
 
 from pathlib import Path
 
