@@ -8,8 +8,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.picture_files import natural_order
 from sam2_hf.training.formats import ArrayClip, open_dataset
-from sam2_hf.training.picture_files import natural_order
 
 HEIGHT, WIDTH = 12, 20
 

@@ -1,5 +1,7 @@
 """Data sets whose masks are in JSON files: COCO, LabelMe, SA-1B and SA-V."""
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from functools import cached_property
@@ -9,13 +11,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sam2_hf.errors import ConfigError, DecodeError, SourceError
+from sam2_hf.processing.picture_files import natural_order, pictures_in, read_picture
 from sam2_hf.processing.rle import decode_rle
 from sam2_hf.processing.video import frames_from
 from sam2_hf.training.formats import LabelledClip, ObjectFoldersClip, frame_folders
-from sam2_hf.training.picture_files import natural_order, pictures_in, read_picture
 
 SAV_ANNOTATION_STRIDE = 4  # SA-V annotates every fourth of 24 frames a second
 SAV_VARIANTS = ("manual", "auto")
+LABELME_SHAPES = ("polygon", "rectangle", "circle", "mask")
 
 
 class PictureClip(LabelledClip):
@@ -153,8 +156,10 @@ def open_coco(
 
 
 def open_labelme(root: Path) -> list[LabelledClip]:
-    """LabelMe: `NAME.json` with polygons, rectangles or circles beside its picture; shapes of one group and label are
-    one object."""
+    """LabelMe: `NAME.json` with polygons, rectangles, circles or masks beside its picture.
+
+    Shapes of one group and label are one object.
+    """
     clips: list[LabelledClip] = []
     for file in natural_order(root.rglob("*.json")):
         data = _json(file)
@@ -235,8 +240,9 @@ def _coco_shape(segmentation) -> Callable[[tuple[int, int]], np.ndarray]:
 
 def _labelme_shape(parts: list[dict], file: Path) -> Callable[[tuple[int, int]], np.ndarray]:
     for part in parts:
-        if part.get("shape_type", "polygon") not in ("polygon", "rectangle", "circle"):
-            raise SourceError(f"{file}: shape {part['shape_type']!r} has no area; use polygon, rectangle or circle")
+        if part.get("shape_type", "polygon") not in LABELME_SHAPES:
+            known = ", ".join(LABELME_SHAPES)
+            raise SourceError(f"{file}: shape {part['shape_type']!r} has no area; use one of {known}")
 
     def mask(size: tuple[int, int]) -> np.ndarray:
         height, width = size
@@ -252,6 +258,9 @@ def _labelme_shape(parts: list[dict], file: Path) -> Callable[[tuple[int, int]],
                 (x, y), (edge_x, edge_y) = points
                 radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+            elif kind == "mask":
+                inside = Image.open(io.BytesIO(base64.b64decode(part["mask"]))).point(lambda value: value and 255)
+                canvas.paste(1, tuple(round(side) for side in points[0]), inside.convert("1"))
             else:
                 draw.polygon(points, fill=1)
         return np.asarray(canvas)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sam2_hf.errors import ConfigError, SourceError
-from sam2_hf.training.picture_files import natural_order, pictures_in, read_ids, read_picture
+from sam2_hf.processing.picture_files import natural_order, pictures_in, read_ids, read_picture
 
 VOID_VALUE = 255  # of palette files: pixels without truth
 MASK_MARK = ".mask"  # NAME.mask.png holds the object ids of NAME.jpg
