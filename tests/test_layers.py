@@ -25,9 +25,10 @@ LAYERS = {
     "cli": 5,
     "_space": 5,
 }
-# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration and that the command
-# line calls the conversion.
+# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration and that loading and
+# the command line call the conversion.
 ALLOWED_NEIGHBOURS = {
+    ("pipelines", "sam2_hf.conversion"),
     ("processing", "sam2_hf.modeling.configuration"),
     ("cli", "sam2_hf.conversion"),
 }
@@ -39,8 +40,9 @@ THIRD_PARTY = {
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av", "pycocotools"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},
     "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "datasets", "peft"},
-    "pipelines": {"torch", "transformers", "numpy", "PIL", "pycocotools", "av", "supervision", "pandas"},
-    "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2"},
+    "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
+    | {"supervision", "pandas", "datasets"},  # inside functions
+    "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
     "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "cli": {"typer"},
 }

@@ -16,7 +16,10 @@ _HOME = {
     "Sam2MaskGenerator": "sam2_hf.pipelines.mask_generation",
     "Sam2Model": "sam2_hf.modeling.model",
     "Sam2Processor": "sam2_hf.processing.processor",
+    "Sam2VideoMaskGenerator": "sam2_hf.pipelines.video_generation",
     "TrackingPolicy": "sam2_hf.tracking.policy",
+    "VideoFrameResult": "sam2_hf.pipelines.video",
+    "pipeline": "sam2_hf.pipelines.registry",
     "register_auto_classes": "sam2_hf.pipelines.registry",
 }
 
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
     from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
-    from sam2_hf.pipelines.registry import register_auto_classes
+    from sam2_hf.pipelines.registry import pipeline, register_auto_classes
     from sam2_hf.pipelines.results import ImageResult
+    from sam2_hf.pipelines.video import VideoFrameResult
+    from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
     from sam2_hf.processing.image import Sam2ImageProcessor
     from sam2_hf.processing.processor import Sam2Processor
     from sam2_hf.tracking.policy import TrackingPolicy
@@ -43,7 +48,10 @@ __all__ = [
     "Sam2MaskGenerator",
     "Sam2Model",
     "Sam2Processor",
+    "Sam2VideoMaskGenerator",
     "TrackingPolicy",
+    "VideoFrameResult",
+    "pipeline",
     "register_auto_classes",
 ]
 

@@ -10,6 +10,7 @@ Sam2Error
 ├── MissingWeightsError               the model was loaded without the part that this call needs
 ├── TrainingError                     a run that cannot go on: its loss is not a number
 ├── MissingExtraError (ImportError)   an optional library is not installed
+├── ConfigChangedError                a run cannot be resumed with other options than it was begun with
 └── OutputExistsError (FileExistsError)  the result would overwrite something
 """
 
@@ -52,6 +53,10 @@ class TrainingError(Sam2Error):
 
 class MissingExtraError(Sam2Error, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class ConfigChangedError(Sam2Error):
+    """A run is to be resumed with other options than it was begun with."""
 
 
 class OutputExistsError(Sam2Error, FileExistsError):

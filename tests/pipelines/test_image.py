@@ -4,6 +4,8 @@ import torch
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.image import segment
+from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.processing.rle import decode_rle
 from tests.tiny import micro_model, micro_processor, scene, scene_image
 
 HEIGHT, WIDTH = 60, 90
@@ -53,7 +55,11 @@ def test_mask_prompts_need_no_points(parts):
     mask = np.zeros((2, HEIGHT, WIDTH), np.uint8)
     mask[0, :30], mask[1, 30:] = 1, 1
     result = segment(*parts, scene(HEIGHT, WIDTH), masks=mask)
-    assert len(result) == 2 and result.prompts == (None, None)
+    assert len(result) == 2
+    assert [np.array_equal(decode_rle(prompt.mask), mask[row]) for row, prompt in enumerate(result.prompts)] == [
+        True
+    ] * 2
+    assert ImageResult.from_json(result.to_json()).prompts == result.prompts
 
 
 def test_prompts_are_kept_in_pixels_of_the_original(parts):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from sam2_hf import Sam2Model
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
@@ -67,9 +68,10 @@ def test_every_part_of_a_picture_is_asked_about(model, size):
     assert result.masks.size == size
 
 
-def test_a_batch_of_pictures_equals_one_by_one(model):
+@pytest.mark.parametrize("options", [{}, {"batch_size": 4}, {"batch_size": 3, "crop_n_layers": 1}])
+def test_a_batch_of_pictures_equals_one_by_one(model, options):
     pictures = [scene(40, 60, seed) for seed in range(3)] + [scene(30, 90, 9)]
-    make = generator(model, stability_score_thresh=0.3)
+    make = generator(model, stability_score_thresh=0.3, **options)
     assert all(equal(here, make(picture)) for here, picture in zip(make(pictures), pictures, strict=True))
 
 
@@ -170,3 +172,17 @@ def test_the_library_s_grid_covers_all_four_corners():
     assert points[0, :, 0].amin(dim=0).tolist() == [8, 8]
     assert points[0, :, 0].amax(dim=0).tolist() == [56, 56]
     assert len(crops) == 5
+
+
+def test_the_library_s_pipeline_really_removes_holes_and_specks(library):
+    """Transformers' own processor takes `max_hole_area` and `max_sprinkle_area` and does nothing."""
+    picture = Image.fromarray(scene(36, 64))
+    as_drawn = library(picture, **LOOSE)["masks"]
+    cleaned = library(picture, max_hole_area=40, max_sprinkle_area=40, **LOOSE)["masks"]
+    assert sum(parts_and_holes(mask) for mask in as_drawn) > sum(parts_and_holes(mask) for mask in cleaned)
+
+
+def parts_and_holes(mask: np.ndarray) -> int:
+    """How many there are beyond one whole part."""
+    eight = np.ones((3, 3))
+    return ndimage.label(mask, eight)[1] + ndimage.label(np.pad(~mask, 1, constant_values=True), eight)[1] - 2

@@ -32,3 +32,25 @@ def test_auto_classes_resolve_to_ours_after_registration_only(tmp_path):
         micro_model(image_only=image_only).save_pretrained(tmp_path / name)
         micro_processor().save_pretrained(tmp_path / name)
     subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "video"), str(tmp_path / "image")], check=True)
+
+
+TASKS = """
+import sys
+import transformers
+import sam2_hf, sam2_hf.pipelines
+tasks = transformers.pipelines.PIPELINE_REGISTRY.get_supported_tasks()
+assert {"promptable-segmentation", "video-object-segmentation"} <= set(tasks), tasks
+sam2_hf.register_auto_classes()
+for task in ("promptable-segmentation", "video-object-segmentation", "mask-generation"):
+    loaded = transformers.pipeline(task, model=sys.argv[1], device="cpu")
+    assert type(loaded.model) is sam2_hf.Sam2Model, task
+assert "torchvision" not in sys.modules
+"""
+
+
+def test_library_builds_our_tasks_from_a_folder_once_our_classes_are_registered(tmp_path):
+    micro_model().save_pretrained(tmp_path)
+    micro_processor().save_pretrained(tmp_path)
+    done = subprocess.run([sys.executable, "-c", TASKS, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "already registered" not in done.stderr and "not supported" not in done.stderr

@@ -4,8 +4,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam2_hf.errors import OutputExistsError
-from sam2_hf.pipelines.drawing import colour_of, outline
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.writing.drawing import colour_of, outline
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.rle import Masks
@@ -91,7 +91,7 @@ def test_sequences_of_other_lengths_are_refused():
 
 def test_plot_tints_inside_and_leaves_outside_alone():
     picture = scene(HEIGHT, WIDTH)
-    drawn = np.asarray(result().plot(prompts=False))
+    drawn = np.asarray(result().plot(points=False))
     assert drawn.shape == (HEIGHT, WIDTH, 3)
     untouched = ~dense_masks().any(axis=0)
     assert np.array_equal(drawn[untouched], picture[untouched])

@@ -1,1 +1,5 @@
-"""Whole jobs: from a picture and prompts to a result that can be looked at and saved."""
+"""Whole jobs on pictures and videos, and their results. Importing it registers our tasks with transformers."""
+
+from sam2_hf.pipelines.registry import register_tasks
+
+register_tasks()

@@ -4,8 +4,9 @@ Per crop, in batches of points: decode three candidates each, drop by IoU, resiz
 sides, keep run lengths. Then suppression inside the crop and between crops.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,70 +16,16 @@ from torch import Tensor
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.outputs import ImageFeatures, PromptBatch
 from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
+from sam2_hf.pipelines.generator_options import GeneratorOptions
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.processing.candidates import CROP_EDGE_MARGIN, clean_mask, ends_at_crop, inclusive_boxes, is_stable
-from sam2_hf.processing.crops import CROP_OVERLAP_RATIO, Crop, crops_of, layer_grids
+from sam2_hf.processing.candidates import clean_mask, ends_at_crop, inclusive_boxes, is_stable
+from sam2_hf.processing.crops import Crop, crops_of, layer_grids
 from sam2_hf.processing.masks import resize_logits
 from sam2_hf.processing.pixels import split_batch, to_pixels
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.suppression import box_suppression
-
-SORT_KEYS = ("score", "area", "predicted_iou")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorOptions:
-    """How everything in a picture is found; names and defaults are the original's.
-
-    Attributes:
-        points_per_side: grid over the picture; or give `point_grids`.
-        points_per_batch: clicks per decoder call; no influence on results beyond rounding.
-        pred_iou_thresh: keep masks whose estimated IoU is above this; 0 keeps all.
-        stability_score_thresh, stability_score_offset: keep masks of at least this stability; 0 keeps all.
-        mask_threshold: a pixel is inside above this logit.
-        box_nms_thresh, crop_nms_thresh: box IoU above which the worse mask goes, inside a crop and between crops.
-        crop_n_layers, crop_overlap_ratio, crop_n_points_downscale_factor: crops, see `sam2_hf.processing.crops`.
-        crop_edge_margin: masks that end so close to a crop's side, in pixels, are dropped.
-        min_mask_region_area: smaller parts and holes go, in pixels of the picture.
-        use_m2m: draw every candidate once more with itself as the prompt.
-        multimask_output: three candidates per click, or one.
-        point_grids: per layer (n, 2) fractions (x, y).
-        sort_by: "score", the order of the original; "area" or "predicted_iou", falling.
-    """
-
-    points_per_side: int | None = 32
-    points_per_batch: int = 64
-    pred_iou_thresh: float = 0.8
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    mask_threshold: float = 0.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = CROP_OVERLAP_RATIO
-    crop_n_points_downscale_factor: int = 1
-    crop_edge_margin: float = CROP_EDGE_MARGIN
-    min_mask_region_area: float = 0
-    use_m2m: bool = False
-    multimask_output: bool = True
-    point_grids: Sequence[np.ndarray] | None = None
-    sort_by: str = "score"
-
-    def __post_init__(self):
-        if (self.points_per_side is None) == (self.point_grids is None):
-            raise ValueError("give exactly one of `points_per_side` and `point_grids`")
-        for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` is {value}, but it must be at least 1")
-        if self.crop_n_layers < 0:
-            raise ValueError(f"`crop_n_layers` is {self.crop_n_layers}, but it must not be negative")
-        if self.point_grids is not None and len(self.point_grids) <= self.crop_n_layers:
-            raise ValueError(f"`point_grids` has {len(self.point_grids)} layers, but {self.crop_n_layers + 1} are used")
-        if self.sort_by not in SORT_KEYS:
-            raise ValueError(f"`sort_by` must be one of {', '.join(SORT_KEYS)}, got {self.sort_by!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +73,36 @@ class _Found:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CropOfPicture:
+    """A crop to look at.
+
+    Attributes:
+        image: the picture as it came.
+        pixels: (3, height, width) of the whole picture.
+        grid: (n, 2) clicks in fractions of the crop.
+        number, count: which of the picture's crops it is, of how many.
+    """
+
+    image: object
+    pixels: Tensor
+    crop: Crop
+    grid: Tensor
+    number: int
+    count: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the picture."""
+        return tuple(self.pixels.shape[-2:])
+
+    @property
+    def cut(self) -> Tensor:
+        """Pixels of the crop."""
+        x0, y0, x1, y1 = self.crop.box
+        return self.pixels[:, y0:y1, x0:x1]
+
+
 class Sam2MaskGenerator:
     """Finds everything in pictures.
 
@@ -151,27 +128,59 @@ class Sam2MaskGenerator:
         self.model, self.processor, self.progress = model, processor, progress
         self.options = GeneratorOptions(**options)
 
-    @torch.inference_mode()
     def __call__(self, images) -> ImageResult | list[ImageResult]:
         """Everything in a picture, or in each of a list of pictures.
 
         Returns:
-            `ImageResult`; `prompts` holds the click that found each mask, `crop_boxes` the crop. Boxes are on pixel
-            edges. Nothing found is a result of length 0.
+            `ImageResult`; `prompts` holds the click that found each mask. Boxes are on pixel edges. Nothing found is a
+            result of length 0.
         """
         if isinstance(images, (list, tuple)) or getattr(images, "ndim", 3) == 4:
-            return [self._one(image) for image in split_batch(images)]
-        return self._one(images)
+            return list(self.results(split_batch(images)))
+        return next(self.results([images]))
 
-    def _one(self, image) -> ImageResult:
-        pixels = to_pixels(image)
-        size = tuple(pixels.shape[-2:])
-        found = self._clean(self._candidates(pixels), size)
-        found = self._sorted(found)
-        masks = Masks(found.rle, size)
+    def results(self, images: Iterable) -> Iterator[ImageResult]:
+        """Everything in picture after picture, which are read as they are needed."""
+        work = self._work(images)
+        found: list[_Found] = []
+        while batch := list(islice(work, self.options.batch_size)):
+            for item, features in zip(batch, self._encoded(batch), strict=True):
+                found.append(self._crop(features, item))
+                if self.progress is not None:
+                    self.progress(item.number + 1, item.count)
+                if item.number + 1 == item.count:
+                    yield self._result(item, found)
+                    found = []
+
+    def _work(self, images: Iterable) -> Iterator["_CropOfPicture"]:
+        """The crops of all pictures, one after the other."""
+        options = self.options
+        grids = options.point_grids or layer_grids(
+            options.points_per_side, options.crop_n_layers, options.crop_n_points_downscale_factor
+        )
+        for image in images:
+            pixels = to_pixels(image)
+            crops = crops_of(tuple(pixels.shape[-2:]), options.crop_n_layers, options.crop_overlap_ratio)
+            for number, crop in enumerate(crops):
+                grid = torch.tensor(np.asarray(grids[crop.layer], dtype=np.float64), dtype=torch.float32)
+                yield _CropOfPicture(image=image, pixels=pixels, crop=crop, grid=grid, number=number, count=len(crops))
+
+    @torch.inference_mode()
+    def _encoded(self, batch: Sequence["_CropOfPicture"]) -> list[ImageFeatures]:
+        """Features of crops, encoded together."""
+        inputs = self.processor.image_processor(
+            [item.cut for item in batch], input_data_format="channels_first", return_tensors="pt"
+        )
+        features = self.model.recall(self.model.encode_image(inputs["pixel_values"].to(self.model.device)))
+        return [features.of_picture(index) for index in range(len(batch))]
+
+    def _result(self, item: "_CropOfPicture", parts: Sequence["_Found"]) -> ImageResult:
+        """What the crops of a picture found, as a result."""
+        found = self._sorted(self._clean(self._between_crops(parts), item.size))
+        masks = Masks(found.rle, item.size)
         return ImageResult(
-            source=str(image) if isinstance(image, (str, Path)) else None,
-            size=size,
+            source=str(item.image) if isinstance(item.image, (str, Path)) else None,
+            size=item.size,
             masks=masks,
             object_ids=tuple(range(1, len(found) + 1)),
             boxes=masks.boxes(),
@@ -179,39 +188,26 @@ class Sam2MaskGenerator:
             stability=found.stability.float().cpu().numpy(),
             object_scores=found.object_scores.float().cpu().numpy(),
             prompts=tuple(ObjectPrompt(points=[point], labels=[1], box=[]) for point in found.points.tolist()),
-            image=pixels,
+            image=item.pixels,
         )
 
     # Crops
 
-    def _candidates(self, pixels: Tensor) -> _Found:
-        """What all crops found, after suppression inside and between them."""
-        options, size = self.options, tuple(pixels.shape[-2:])
-        crops = crops_of(size, options.crop_n_layers, options.crop_overlap_ratio)
-        grids = options.point_grids or layer_grids(
-            options.points_per_side, options.crop_n_layers, options.crop_n_points_downscale_factor
-        )
-        parts = []
-        for number, crop in enumerate(crops):
-            parts.append(self._crop(pixels, crop, np.asarray(grids[crop.layer], dtype=np.float64)))
-            if self.progress is not None:
-                self.progress(number + 1, len(crops))
+    def _between_crops(self, parts: Sequence["_Found"]) -> "_Found":
+        """What all crops found, after suppression between them."""
         found = _Found.joined([part for part in parts if len(part)])
-        if len(crops) > 1 and len(found):
-            corners = found.crop_boxes
-            areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-            found = found.take(box_suppression(found.boxes, 1 / areas, options.crop_nms_thresh))  # small crops win
-        return found
+        if len(parts) == 1 or not len(found):
+            return found
+        corners = found.crop_boxes
+        areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+        return found.take(box_suppression(found.boxes, 1 / areas, self.options.crop_nms_thresh))  # small crops win
 
-    def _crop(self, pixels: Tensor, crop: Crop, grid: np.ndarray) -> _Found:
-        x0, y0, x1, y1 = crop.box
-        inputs = self.processor.image_processor(
-            pixels[:, y0:y1, x0:x1], input_data_format="channels_first", return_tensors="pt"
-        )
-        features = self.model.recall(self.model.encode_image(inputs["pixel_values"].to(self.model.device)))
-        batches = torch.tensor(grid, dtype=torch.float32).split(self.options.points_per_batch)
-        size = tuple(pixels.shape[-2:])
-        found = _Found.joined([part for batch in batches if len(part := self._batch(features, batch, crop, size))])
+    @torch.inference_mode()
+    def _crop(self, features: ImageFeatures, item: "_CropOfPicture") -> "_Found":
+        """What one crop found, after suppression inside it."""
+        batches = item.grid.split(self.options.points_per_batch)
+        parts = [part for batch in batches if len(part := self._batch(features, batch, item.crop, item.size))]
+        found = _Found.joined(parts)
         if not len(found):
             return found
         return found.take(box_suppression(found.boxes, found.iou, self.options.box_nms_thresh))

@@ -1,15 +1,87 @@
-"""Taking the names `sam2` and `sam2_video` of the library's Auto classes over. Nothing happens at import."""
+"""`pipeline(...)`, and what is told to transformers: our tasks at import, our classes only when asked."""
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForMaskGeneration,
+    AutoProcessor,
+    Pipeline,
+)
+from transformers import pipeline as library_pipeline
 from transformers.models.auto import processing_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.utils import logging
 
+from sam2_hf.errors import ConfigError
 from sam2_hf.modeling.configuration import IMAGE_ONLY_MODEL_TYPE, Sam2Config
 from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.pipelines.loading import load
+from sam2_hf.pipelines.picture_task import PromptableSegmentationPipeline
+from sam2_hf.pipelines.video_task import VideoObjectSegmentationPipeline
 from sam2_hf.processing.image import Sam2ImageProcessor
 from sam2_hf.processing.processor import Sam2Processor
 
+logger = logging.get_logger(__name__)
+
 PUBLISHED_PROCESSOR_NAMES = ("Sam2Processor", "Sam2VideoProcessor")
+OWN_TASKS = {
+    "promptable-segmentation": (PromptableSegmentationPipeline, "image"),
+    "video-object-segmentation": (VideoObjectSegmentationPipeline, "video"),
+}
+LIBRARY_TASK = "mask-generation"
+
+
+def pipeline(
+    task: str,
+    model: str | Path | Sam2Model = "auto",
+    device: str | int | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    *,
+    revision: str | None = None,
+    processor: Sam2Processor | None = None,
+    **options,
+) -> Pipeline:
+    """A pipeline of transformers around our model and processor.
+
+    Args:
+        task: "promptable-segmentation", "video-object-segmentation", or transformers' own "mask-generation".
+        model: Hub id, folder, `.pt` or `.safetensors` file, "embedded", "auto" (a release where it can be had, else
+            the embedded one; a log line says which), or a `Sam2Model`, which stays where and as it is.
+        device, dtype: as for `sam2_hf.pipelines.loading.load`.
+        revision: of a Hub repository.
+        processor: of a `Sam2Model` that is passed as it is; default: the one that its configuration asks for.
+        options: of the task, held for all calls; `batch_size`.
+
+    Raises:
+        ConfigError: another task.
+        CheckpointError: a model that cannot be loaded.
+    """
+    if task not in (*OWN_TASKS, LIBRARY_TASK):
+        raise ConfigError(f"there is no task {task!r}; there are {', '.join((*OWN_TASKS, LIBRARY_TASK))}")
+    register_tasks()
+    if isinstance(model, Sam2Model):
+        image_processor = (processor or Sam2Processor.from_config(model.config)).image_processor
+    else:
+        is_chosen = model != "auto"
+        model, loaded, line = load(str(model), revision=revision, device=device, dtype=dtype)
+        image_processor = (processor or loaded).image_processor
+        logger.log(logging.INFO if is_chosen else logging.WARNING, line)
+    return library_pipeline(task, model=model, image_processor=image_processor, device=model.device, **options)
+
+
+def register_tasks() -> None:
+    """Makes `transformers.pipeline` know our tasks. Calling it twice does no harm."""
+    known = PIPELINE_REGISTRY.get_supported_tasks()
+    for task, (pipeline_class, kind) in OWN_TASKS.items():
+        if task not in known:
+            PIPELINE_REGISTRY.register_pipeline(
+                task, pipeline_class=pipeline_class, pt_model=(AutoModelForMaskGeneration,), type=kind
+            )
 
 
 def register_auto_classes() -> None:

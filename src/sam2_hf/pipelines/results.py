@@ -1,10 +1,9 @@
 """`ImageResult`: what a user holds after a call, with the verbs that show and save it."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from sam2_hf.errors import OutputExistsError
-from sam2_hf.pipelines import exports
-from sam2_hf.pipelines.drawing import colour_of, draw_mask, draw_prompt
+from sam2_hf.pipelines import records
+from sam2_hf.pipelines.records import NO_CLASS
+from sam2_hf.pipelines.writing import exports, yolo
+from sam2_hf.pipelines.writing.drawing import Palette, Style, overlay
+from sam2_hf.pipelines.writing.files import name_of, write_whole
+from sam2_hf.processing.bridges import Parts, PolygonFit
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.polygons import Ring
 from sam2_hf.processing.prompts import ObjectPrompt
@@ -22,9 +24,6 @@ from sam2_hf.processing.rle import Masks
 
 SCORES = ("iou_scores", "stability", "object_scores")
 OWN_SCORES = (*SCORES, "det_scores")
-NO_CLASS = -1
-SCORE_DECIMALS = 6
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +44,7 @@ class ImageResult:
         labels: names of the classes, None for no class.
         prompts: what was asked for each object, in original pixels.
         alternatives: per object all candidates of an ambiguous click, best first; empty if one mask was asked for.
+        logits: (N, low, low) of the masks at low resolution, above 0 inside, or None. Not saved.
         timings: milliseconds of each stage.
         image: the picture itself, for drawing; a tensor is (3, height, width). Not saved.
     """
@@ -62,6 +62,7 @@ class ImageResult:
     source: str | None = None
     prompts: tuple[ObjectPrompt | None, ...] = ()
     alternatives: tuple[Masks, ...] = ()
+    logits: Tensor | None = field(default=None, repr=False)
     timings: dict[str, float] = field(default_factory=dict)
     image: Any = field(default=None, repr=False)
 
@@ -79,11 +80,8 @@ class ImageResult:
         for name, value in defaults.items():
             if getattr(self, name) is None or (name == "labels" and not self.labels):
                 object.__setattr__(self, name, value)
-        parallel = {
-            name: len(getattr(self, name)) for name in ("object_ids", "boxes", "class_ids", "labels", *OWN_SCORES)
-        }
-        parallel |= {name: len(getattr(self, name)) for name in ("prompts", "alternatives") if getattr(self, name)}
-        wrong = {name: length for name, length in parallel.items() if length != count}
+        lengths = {name: len(getattr(self, name)) for name in self._parallel()}
+        wrong = {name: length for name, length in lengths.items() if length != count}
         if wrong:
             raise ValueError(f"a result of {count} masks has {wrong}; every sequence needs one entry per object")
 
@@ -119,7 +117,8 @@ class ImageResult:
         changes: dict[str, Any] = {"masks": Masks([self.masks.rle[row] for row in rows], self.size)}
         for name in self._parallel():
             values = getattr(self, name)
-            changes[name] = values[rows] if isinstance(values, np.ndarray) else tuple(values[row] for row in rows)
+            is_array = isinstance(values, (np.ndarray, Tensor))
+            changes[name] = values[rows] if is_array else tuple(values[row] for row in rows)
         return replace(self, **changes)
 
     def filter(
@@ -141,34 +140,53 @@ class ImageResult:
         return self[rows]
 
     def choose(self, index: int, candidate: int) -> "ImageResult":
-        """The same result with another candidate of an ambiguous click as the mask of an object."""
+        """The same result with another candidate of an ambiguous click as the mask of an object; without `logits`."""
         if not self.alternatives:
             raise ValueError("there are no candidates to choose from; ask with multimask=True")
         rle = list(self.masks.rle)
         rle[index] = self.alternatives[index].rle[candidate]
         masks = Masks(rle, self.size)
-        return replace(self, masks=masks, boxes=masks.boxes())
+        return replace(self, masks=masks, boxes=masks.boxes(), logits=None)
 
     def _parallel(self) -> list[str]:
         """Names of all fields with one entry per object, but the masks."""
         always = ["object_ids", "boxes", "class_ids", "labels", *OWN_SCORES]
-        return always + [name for name in ("prompts", "alternatives") if getattr(self, name)]
+        sometimes = [name for name in ("prompts", "alternatives") if getattr(self, name)]
+        return [*always, *sometimes, *(["logits"] if self.logits is not None else [])]
 
-    def plot(self, alpha: float = 0.5, prompts: bool = True) -> Image.Image:
-        """The masks, and the prompts that made them, over the picture.
+    def plot(
+        self,
+        alpha: float = 0.5,
+        *,
+        masks: bool = True,
+        boxes: bool = False,
+        points: bool = True,
+        labels: bool = True,
+        scores: bool = False,
+        contours: bool = True,
+        palette: Palette | None = None,
+        line: int | None = None,
+        font=None,
+        background=None,
+    ) -> Image.Image:
+        """The objects over the picture, each in the colour that its id always has.
 
         Args:
             alpha: opacity of the masks, 0 to 1.
-            prompts: draw boxes and points too.
+            masks, contours: fill the masks, draw their outlines.
+            boxes: draw the masks' boxes.
+            points: draw the prompts: points, and the boxes that were given.
+            labels, scores: write the class of each object that has one, and its quality.
+            palette: colours in turn, or a colour by object id; three numbers each, or names.
+            line: width in pixels; default: from the picture's size.
+            font: size in pixels, or a font of Pillow.
+            background: a colour to draw on instead of the picture.
         """
-        picture = self.pixels()
-        for object_id, mask in zip(self.object_ids, self.masks, strict=True):
-            draw_mask(picture, mask, colour_of(object_id), alpha)
-        drawn = Image.fromarray(picture)
-        for object_id, prompt in zip(self.object_ids, self.prompts, strict=False):
-            if prompts and prompt is not None:
-                draw_prompt(drawn, prompt, colour_of(object_id))
-        return drawn
+        style = Style(
+            alpha=alpha, masks=masks, boxes=boxes, points=points, labels=labels, scores=scores, contours=contours,
+            palette=palette, line=line, font=font, background=background,
+        )  # fmt: skip
+        return overlay(self, style)
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Writes the overlay (.png .jpg .webp), the record (.json) or dense masks (.npz), as the suffix says.
@@ -178,76 +196,35 @@ class ImageResult:
             ValueError: another suffix.
         """
         path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix in PICTURE_SUFFIXES:
-            buffer = io.BytesIO()
-            self.plot().save(buffer, format=Image.registered_extensions()[suffix])
-            data = buffer.getvalue()
-        elif suffix == ".json":
-            data = self.to_json().encode()
-        elif suffix == ".npz":
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, masks=self.masks.dense(), object_ids=np.array(self.object_ids))
-            data = buffer.getvalue()
-        else:
-            known = ", ".join((*PICTURE_SUFFIXES, ".json", ".npz"))
-            raise ValueError(f"{path}: cannot save as {suffix or 'a file without suffix'}; use one of {known}")
-        return write_whole(path, data, overwrite)
+        return write_whole(path, exports.file_bytes(self, path), overwrite)
 
     def to_dict(self) -> dict[str, Any]:
-        """A record of plain values; `from_dict` gives an equal result back."""
-        objects = []
-        for index, object_id in enumerate(self.object_ids):
-            scores = {name: _number(getattr(self, name)[index]) for name in OWN_SCORES}
-            entry = {
-                "id": object_id,
-                "class_id": int(self.class_ids[index]),
-                "label": self.labels[index],
-                "rle": self.masks.rle[index],
-                "area": int(self.areas[index]),
-            }
-            entry |= {"box": [float(side) for side in self.boxes[index]], **scores}
-            if self.prompts and self.prompts[index] is not None:
-                entry["prompt"] = asdict(self.prompts[index])
-            if self.alternatives:
-                entry["alternatives"] = list(self.alternatives[index].rle)
-            objects.append(entry)
-        return {"source": self.source, "size": list(self.size), "objects": objects, "timings": self.timings}
+        """The neutral record of plain values, schema `sam2_hf.annotation/1`; `from_dict` gives an equal result back."""
+        return records.to_record(self)
 
     def to_json(self) -> str:
-        """`to_dict` as text; scores at 6 decimals."""
-        return json.dumps(self.to_dict(), indent=1)
+        """`to_dict` as one line of text; scores at 6 decimals."""
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "ImageResult":
         """The result that `to_dict` wrote; the picture is read again from `source` when it is drawn."""
-        size, objects = tuple(record["size"]), record["objects"]
-        prompts = tuple(ObjectPrompt(**entry["prompt"]) if "prompt" in entry else None for entry in objects)
-        alternatives = tuple(Masks(entry["alternatives"], size) for entry in objects if "alternatives" in entry)
-        return cls(
-            source=record["source"],
-            size=size,
-            masks=Masks([entry["rle"] for entry in objects], size),
-            object_ids=tuple(entry["id"] for entry in objects),
-            boxes=np.array([entry["box"] for entry in objects], dtype=np.float32).reshape(-1, 4),
-            prompts=prompts,
-            alternatives=alternatives,
-            timings=record["timings"],
-            class_ids=np.array([entry.get("class_id", NO_CLASS) for entry in objects], dtype=np.int64),
-            labels=tuple(entry.get("label") for entry in objects),
-            **{name: np.array([_score(entry, name) for entry in objects], dtype=np.float32) for name in OWN_SCORES},
-        )
+        return cls(**records.fields_of(record))
 
     @classmethod
     def from_json(cls, text: str) -> "ImageResult":
         """The result that `to_json` wrote."""
         return cls.from_dict(json.loads(text))
 
-    # Other forms; see `sam2_hf.pipelines.exports`
+    # Other forms; see `sam2_hf.pipelines.writing.exports`
 
     def crops(self, padding: int = 0, background="transparent") -> list[Image.Image]:
         """One RGBA picture per object, cut to its box; background "transparent", "keep" or a colour."""
         return exports.crops(self, padding, background)
+
+    def save_crops(self, folder: str | Path, padding: int = 0, background="transparent", overwrite: bool = False):
+        """Writes the crops as `<picture>_<id>_<class>.png`; returns their paths."""
+        return exports.save_crops(self, Path(folder), padding, background, overwrite)
 
     def to_polygons(self, convention: str = "edge", tolerance: float = 0.0) -> list[list[Ring]]:
         """Per object its outlines with holes: on pixel edges (COCO, LabelMe) or through centres (YOLO, OpenCV)."""
@@ -256,6 +233,25 @@ class ImageResult:
     def to_coco(self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None) -> dict:
         """COCO instances with run lengths, which keep holes and parts."""
         return exports.coco(self, image_id, first_id, categories)
+
+    def to_yolo(self, parts: Parts = "bridge", tolerance: float = 0.0) -> list[str]:
+        """Lines of a YOLO segmentation file: holes cut in; parts bridged, split into lines, or only the largest."""
+        return yolo.lines(self, parts, tolerance)
+
+    def yolo_fit(self, parts: Parts = "bridge", tolerance: float = 0.0) -> list[PolygonFit]:
+        """Per object the IoU that `to_yolo` reaches, and the pixels that its polygons add and lose."""
+        return yolo.fits(self, parts, tolerance)
+
+    def save_txt(
+        self, path: str | Path, overwrite: bool = False, parts: Parts = "bridge", tolerance: float = 0.0
+    ) -> Path:
+        """Writes `to_yolo`; a picture without objects gives an empty file, which YOLO reads as background."""
+        text = "".join(f"{line}\n" for line in self.to_yolo(parts, tolerance))
+        return write_whole(Path(path), text.encode(), overwrite)
+
+    def to_labelme(self, polygons: bool = False) -> dict[str, Any]:
+        """A LabelMe file with masks, or with polygons on pixel edges."""
+        return exports.labelme(self, polygons)
 
     def to_png(self, kind: str = "instance") -> list[Image.Image]:
         """Pictures of numbers: one of "instance" ids, one of "semantic" classes, or one per "object"."""
@@ -268,6 +264,16 @@ class ImageResult:
     def to_dataframe(self):
         """A pandas table, one row per object."""
         return exports.data_frame(self)
+
+    @property
+    def file_name(self) -> str:
+        """Name of the picture's file, empty for arrays."""
+        return name_of(self.source)
+
+    @property
+    def stem(self) -> str:
+        """What files made of this picture begin with."""
+        return Path(self.file_name).stem or "picture"
 
     def show(self) -> None:
         """Opens the overlay in the system's viewer."""
@@ -287,27 +293,3 @@ class ImageResult:
         if pixels.is_floating_point():
             pixels = (pixels * 255).round().byte()
         return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()).copy()
-
-
-def _number(score: float) -> float | None:
-    """A score as it is written: 6 decimals, None for one that was not computed."""
-    return None if np.isnan(score) else round(float(score), SCORE_DECIMALS)
-
-
-def _score(entry: dict, name: str) -> float:
-    value = entry.get(name)
-    return float("nan") if value is None else value
-
-
-def write_whole(path: Path, data: bytes, overwrite: bool) -> Path:
-    """Writes a file that has its name only once it is complete."""
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path}: exists already; pass overwrite=True or choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

@@ -1,11 +1,16 @@
 """A session's pass as results that can be drawn and saved, one frame at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sam2_hf.pipelines.records import fields_of
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.writing.exports import finite, numbers_of
+from sam2_hf.pipelines.writing.files import name_of
 from sam2_hf.processing.masks import stability_scores
 from sam2_hf.processing.rle import Masks
 from sam2_hf.tracking.records import FrameMasks
@@ -31,20 +36,45 @@ class VideoFrameResult(ImageResult):
     def _parallel(self) -> list[str]:
         return [*super()._parallel(), "is_visible", "is_prompted"]
 
-    def to_dict(self) -> dict:
+    @property
+    def file_name(self) -> str:
+        """`<video>/<frame>.jpg`, as data sets of videos name frames; the file itself need not exist."""
+        return f"{self.video_stem}/{self.frame:05d}.jpg"
+
+    @property
+    def stem(self) -> str:
+        """What files made of this frame begin with."""
+        return f"{self.video_stem}_{self.frame:05d}"
+
+    @property
+    def video_stem(self) -> str:
+        """Name of the video without its suffix."""
+        return Path(name_of(self.source)).stem or "video"
+
+    def to_coco(self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None) -> dict:
+        """As for a picture, with `track_id`: the id where all ids are whole numbers, else the place in this frame."""
+        whole = super().to_coco(image_id, first_id, categories)
+        for annotation, number in zip(whole["annotations"], numbers_of(self.object_ids), strict=True):
+            annotation["track_id"] = number
+        return whole
+
+    def to_dict(self) -> dict[str, Any]:
         """As for a picture, with the frame's number and time, and per object whether it is visible and prompted."""
         record = super().to_dict()
-        for index, entry in enumerate(record["objects"]):
-            entry |= {"visible": bool(self.is_visible[index]), "prompted": bool(self.is_prompted[index])}
-        return {"frame": self.frame, "time": None if np.isnan(self.time) else self.time, **record}
+        record["video"] = self.source
+        record["item"] = None if self.source is None else f"{self.source}#{self.frame:06d}"
+        record |= {"frame": self.frame, "time": finite(self.time)}
+        for row, entry in enumerate(record["objects"]):
+            entry["track"] = entry["attributes"].get("object_id", entry["id"])
+            entry |= {"visible": bool(self.is_visible[row]), "prompted": bool(self.is_prompted[row])}
+        return record
 
     @classmethod
-    def from_dict(cls, record: dict) -> "VideoFrameResult":
+    def from_dict(cls, record: dict[str, Any]) -> "VideoFrameResult":
         """The result that `to_dict` wrote."""
-        image = ImageResult.from_dict(record)
         objects = record["objects"]
         return cls(
-            **{name: getattr(image, name) for name in image.__dataclass_fields__},
+            **fields_of(record),
             frame=record["frame"],
             time=float("nan") if record["time"] is None else record["time"],
             is_visible=np.array([entry["visible"] for entry in objects], dtype=bool),

@@ -1,31 +1,52 @@
-"""From `--model` to a model and its processor, and one line that says which it is."""
+"""From the name of a model to the model and its processor, and one line that says which it is."""
 
 import os
 from pathlib import Path
 
-import typer
+import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from safetensors import SafetensorError
+from transformers.utils import logging
 
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
-from sam2_hf.errors import CheckpointError
+from sam2_hf.errors import CheckpointError, ConfigError
+from sam2_hf.modeling.configuration import Sam2Config
+from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.processing.processor import Sam2Processor
 
 DEFAULT_REPOSITORY = "facebook/sam2.1-hiera-small"
 ENVIRONMENT_VARIABLE = "SAM2_HF_MODEL"
-EMBEDDED, STAND_IN = "embedded", "stand-in"
+EMBEDDED = "embedded"
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES |= {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto", offline: bool = False):
-    """Loads what `--model` names.
+def load(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str | int | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    offline: bool = False,
+) -> tuple[Sam2Model, Sam2Processor, str]:
+    """Loads a model by name.
+
+    Args:
+        name: Hub id, folder, `.pt` or `.safetensors` file, "embedded", or "auto": a release from the cache or the Hub,
+            else the embedded one.
+        device: as for torch, or the number of a CUDA device, -1 for the CPU; "auto" is CUDA, then MPS, then the CPU.
+        dtype: of torch, or "fp32", "bf16" or "fp16"; "auto" is bf16 on newer CUDA devices, fp16 on older ones, else
+            fp32.
+        offline: never ask the Hub.
 
     Returns:
         model in evaluation mode, processor, and a line that says which model it is and where it runs.
 
     Raises:
         CheckpointError: there is no such model, or it cannot be read.
+        ConfigError: a device or dtype that is not to be had here.
     """
-    from transformers.utils import logging
-
     logging.disable_progress_bar()
     device = _device(device)
     torch_dtype = _dtype(dtype, device)
@@ -49,8 +70,6 @@ def _resolve(name: str, offline: bool) -> tuple[str, str]:
         return name, ""
     if os.environ.get(ENVIRONMENT_VARIABLE):
         return os.environ[ENVIRONMENT_VARIABLE], f" (from ${ENVIRONMENT_VARIABLE})"
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
     unanswered = " (not asked)"
     if isinstance(try_to_load_from_cache(DEFAULT_REPOSITORY, "model.safetensors"), str):
         return DEFAULT_REPOSITORY, " (in the cache)"
@@ -63,20 +82,12 @@ def _resolve(name: str, offline: bool) -> tuple[str, str]:
     return EMBEDDED_CHECKPOINT, f" ({DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer{unanswered})"
 
 
-def _load(name: str, revision: str | None, offline: bool):
-    from safetensors import SafetensorError
-
-    from sam2_hf.modeling.configuration import Sam2Config
-    from sam2_hf.modeling.model import Sam2Model
-    from sam2_hf.processing.processor import Sam2Processor
-
-    if name == STAND_IN:
-        return *_stand_in(), "stand-in weights, not trained: the masks mean nothing"
+def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sam2Processor, str]:
     if name.endswith(WEIGHT_SUFFIXES) or Path(name).is_file():
-        from sam2_hf.conversion.convert_checkpoint import default_processor, load_checkpoint
+        from sam2_hf.conversion.convert_checkpoint import load_checkpoint
 
         model, recognised = load_checkpoint(name, allow_image_only=True)
-        return model, default_processor(model.config), f"{name}, {recognised}"
+        return model, Sam2Processor.from_config(model.config), f"{name}, {recognised}"
     where = {"revision": revision, "local_files_only": offline}
     try:
         config = Sam2Config.from_pretrained(name, **where)
@@ -92,43 +103,28 @@ def _load(name: str, revision: str | None, offline: bool):
     return model, processor, "the small embedded one" if name == EMBEDDED_CHECKPOINT else name
 
 
-def _stand_in():
-    """SAM 2.1 tiny with seeded random weights: the same on every machine, good for nothing but trying the path."""
-    import torch
-
-    from sam2_hf.conversion.convert_checkpoint import default_processor
-    from sam2_hf.modeling.configuration import Sam2Config
-    from sam2_hf.modeling.model import Sam2Model
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Sam2Model(Sam2Config.tiny())
-    return model, default_processor(model.config)
-
-
-def _device(name: str) -> str:
-    import torch
-
+def _device(name: str | int | torch.device) -> str:
+    if isinstance(name, int):
+        name = f"cuda:{name}" if name >= 0 else "cpu"
+    name = str(name)
     if name != "auto":
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:
-            raise typer.BadParameter(
-                f"--device {name!r} is not to be had here ({str(error).splitlines()[0]})"
-            ) from error
+            raise ConfigError(f"device {name!r} is not to be had here ({str(error).splitlines()[0]})") from error
         return name
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(name: str, device: str):
-    import torch
-
+def _dtype(name: str | torch.dtype, device: str) -> torch.dtype:
+    if isinstance(name, torch.dtype):
+        return name
     if name == "auto":
         if not device.startswith("cuda"):
             return torch.float32
         return torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
     if name not in DTYPES:
-        raise typer.BadParameter(f"--dtype must be one of auto, {', '.join(DTYPES)}, got {name!r}")
-    return getattr(torch, DTYPES[name])
+        raise ConfigError(f"dtype must be auto, fp32, bf16 or fp16, got {name!r}")
+    return DTYPES[name]

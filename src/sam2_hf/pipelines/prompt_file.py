@@ -1,0 +1,131 @@
+"""Prompts on disk: what the command line writes, the browser opens and saves, and every task takes as `prompts`."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from sam2_hf.errors import PromptError
+from sam2_hf.pipelines.requests import ObjectRequest
+from sam2_hf.pipelines.writing.drawing import colour_of
+from sam2_hf.processing.prompts import ObjectPrompt, read_prompts
+from sam2_hf.processing.rle import decode_rle
+
+SCHEMA = "sam2_hf.session/1"
+SOURCE_KEYS = ("sha256", "name", "width", "height", "frames", "fps")
+
+
+def read_prompt_file(path: str | Path) -> list[ObjectRequest]:
+    """Requests from a file that `write_prompt_file`, the command line or the browser wrote, in original pixels.
+
+    Raises:
+        PromptError: there is no such file, or it is not of the schema; the message names the entry.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise PromptError(f"{path}: no such file of prompts") from error
+    except ValueError as error:
+        raise PromptError(f"{path}: not a JSON file ({error})") from error
+    try:
+        return requests_of_record(record)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from error
+
+
+def requests_of_record(record: dict) -> list[ObjectRequest]:
+    """Requests from the content of such a file.
+
+    Raises:
+        PromptError: it is not of the schema.
+    """
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+        raise PromptError(f"`schema` must be {SCHEMA!r}, got {found!r}; run lists and results are other files")
+    names = {entry["id"]: entry.get("name") for entry in record.get("objects", [])}
+    requests = []
+    for index, entry in enumerate(record.get("prompts", [])):
+        missing = [key for key in ("frame", "object", "list") if key not in entry]
+        if missing:
+            raise PromptError(f"prompt {index} has no {missing[0]!r}")
+        prompt, mask = _read_list(index, entry["list"])
+        requests.append(
+            ObjectRequest(
+                object_id=entry["object"],
+                prompt=prompt,
+                mask=mask,
+                label=names.get(entry["object"]),
+                frame=entry["frame"],
+            )
+        )
+    if not requests:
+        raise PromptError("there is no prompt in it")
+    return requests
+
+
+def prompt_record(
+    requests: Iterable[ObjectRequest],
+    *,
+    model: str | None = None,
+    source: dict | None = None,
+    span: tuple[int, int] | None = None,
+) -> dict:
+    """The content of such a file.
+
+    Args:
+        requests: in original pixels.
+        model: name of the model they were meant for.
+        source: what is known of the picture or video: sha256, name, width, height, frames, fps.
+        span: first and last frame of interest.
+    """
+    requests = list(requests)
+    names = {}
+    for request in requests:
+        names[request.object_id] = names.get(request.object_id) or request.label
+    objects = [
+        {"id": key, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colour_of(key))}
+        for key, name in names.items()
+    ]
+    prompts = [
+        {"frame": request.frame, "object": request.object_id, "list": _written_list(request)} for request in requests
+    ]
+    return {
+        "schema": SCHEMA,
+        "model": model,
+        "source": {key: (source or {}).get(key) for key in SOURCE_KEYS},
+        "objects": objects,
+        "prompts": prompts,
+        "range": None if span is None else {"start": span[0], "end": span[1]},
+    }
+
+
+def _read_list(index: int, entries: list[dict]) -> tuple[ObjectPrompt, np.ndarray | None]:
+    """Clicks in their order, and the last box or mask."""
+    points, labels, box, mask = [], [], [], None
+    for entry in entries:
+        if "box" in entry:
+            box, mask = entry["box"], None
+        elif "mask" in entry:
+            box, mask = [], decode_rle(entry["mask"])
+        elif "x" in entry and "y" in entry:
+            points.append([entry["x"], entry["y"]])
+            labels.append(entry.get("label", 1))
+        else:
+            raise PromptError(f"prompt {index}: {entry} is neither a click (x, y, label), nor a box, nor a mask")
+    if not (points or box or mask is not None):
+        raise PromptError(f"prompt {index} is empty; give it a click, a box or a mask")
+    if not (points or box):
+        return ObjectPrompt(), mask
+    given = (value and [[value]] for value in (points, labels, box))
+    return read_prompts(1, *(value or None for value in given))[0][0], mask
+
+
+def _written_list(request: ObjectRequest) -> list[dict]:
+    entries: list[dict] = []
+    if request.prompt.box:
+        entries.append({"box": list(request.prompt.box)})
+    if request.mask is not None:
+        entries.append({"mask": request.record.mask})
+    clicks = zip(request.prompt.points, request.prompt.labels, strict=True)
+    return entries + [{"x": x, "y": y, "label": label} for (x, y), label in clicks]

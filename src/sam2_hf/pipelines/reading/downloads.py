@@ -1,0 +1,76 @@
+"""Files behind addresses, in a cache. What is there is used again only if the server says that it has not changed."""
+
+import hashlib
+import os
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants, get_session
+
+from sam2_hf.errors import SourceError
+from sam2_hf.processing.pixels import URL_TIMEOUT_S
+
+CACHE_VARIABLE = "SAM2_HF_CACHE"
+MAX_BYTES = 2 * 1024**3
+UNCHANGED = 304
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$SAM2_HF_CACHE`, else beside the cache of the Hub."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path(constants.HF_HOME) / "sam2_hf" / "downloads")
+
+
+def download(url: str, *, offline: bool = False, max_bytes: int = MAX_BYTES) -> Path:
+    """The file behind an address, in the cache.
+
+    Args:
+        offline: take what the cache has and ask nobody.
+        max_bytes: larger files are refused.
+
+    Raises:
+        SourceError: no answer within 30 seconds, an answer other than success, or a file that is too large.
+    """
+    name = hashlib.sha256(url.encode()).hexdigest()[:24] + PurePosixPath(urlsplit(url).path).suffix[:8]
+    kept = cache_folder() / name
+    if offline:
+        if not kept.exists():
+            raise SourceError(f"{url}: is not in the cache ({cache_folder()}) and may not be fetched; be online once")
+        return kept
+    tag = kept.with_name(f"{name}.etag")
+    known = tag.read_text() if tag.exists() and kept.exists() else None
+    try:
+        return _fetch(url, kept, tag, known, max_bytes)
+    except (SourceError, OSError):
+        raise
+    except Exception as error:  # refused, unknown host, timeout: the kinds belong to the HTTP library in use
+        raise SourceError(f"{url}: no answer ({type(error).__name__}); check the address") from error
+
+
+def _fetch(url: str, kept: Path, tag: Path, known: str | None, max_bytes: int) -> Path:
+    headers = {"If-None-Match": known} if known else {}
+    with get_session().stream("GET", url, headers=headers, timeout=URL_TIMEOUT_S, follow_redirects=True) as response:
+        if response.status_code == UNCHANGED and known:
+            return kept
+        if response.status_code != 200:
+            raise SourceError(f"{url}: the server answered {response.status_code}; check the address")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        tag.unlink(missing_ok=True)
+        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+        try:
+            _write(response.iter_bytes(), part, url, max_bytes)
+            part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
+        if response.headers.get("etag"):
+            tag.write_text(response.headers["etag"])
+    return kept
+
+
+def _write(blocks, part: Path, url: str, max_bytes: int) -> None:
+    written = 0
+    with part.open("wb") as file:
+        for block in blocks:
+            written += len(block)
+            if written > max_bytes:
+                raise SourceError(f"{url}: is larger than {max_bytes} bytes; fetch it yourself and pass the file")
+            file.write(block)

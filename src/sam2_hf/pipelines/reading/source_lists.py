@@ -1,0 +1,116 @@
+"""Lists of pictures: one path or address per line, or a table with boxes and labels."""
+
+import csv
+import math
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from sam2_hf.errors import PromptError, SourceError
+from sam2_hf.pipelines.reading.picture_items import WEB, PictureItem, file_item, web_item, web_key
+
+STDIN = "-"
+TABLE = ".csv"
+LIST_SUFFIXES = (".txt", TABLE)
+HEADER = "path"  # a first cell of this name makes the first row a header
+BOX_COLUMNS = 4
+
+
+def list_items(source: str, offline: bool = False) -> list[PictureItem]:
+    """Pictures of a `.txt` or `.csv` file, or of standard input for "-".
+
+    A text file has one path per line, a table has `path[,x0,y0,x1,y1][,label]` and may name a picture on several rows.
+    Relative paths start at the list's folder, or at the working directory if the file is there instead.
+
+    Raises:
+        PromptError: a row of a table that cannot be read.
+        SourceError: the list is empty, or is no text.
+    """
+    if source == STDIN:
+        rows, folder = [(line, (), ()) for line in _lines(sys.stdin)], Path()
+    elif source.lower().endswith(TABLE):
+        rows, folder = _table(Path(source)), Path(source).parent
+    else:
+        rows, folder = [(line, (), ()) for line in _lines(_text(Path(source)).splitlines())], Path(source).parent
+    if not rows:
+        raise SourceError(f"{'standard input' if source == STDIN else source}: the list names no picture")
+    entries: dict[str, tuple[list, list]] = {}
+    for name, box, label in rows:
+        boxes, labels = entries.setdefault(name, ([], []))
+        boxes.extend(box)
+        labels.extend(label)
+        if len(labels) != len(boxes) and (boxes or len(labels) > 1):
+            raise PromptError(f"{source}: {name} has rows with and without a box; give each row a box")
+    items = _items(list(entries), folder, offline)
+    return [
+        replace(item, boxes=tuple(boxes), labels=tuple(labels))
+        for item, (boxes, labels) in zip(items, entries.values(), strict=True)
+    ]
+
+
+def _lines(lines: Iterable[str]) -> list[str]:
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: is not a text file in UTF-8; a list has one path per line") from error
+
+
+def _table(path: Path) -> list[tuple[str, tuple, tuple]]:
+    """Per row the path, its boxes (one or none), and as many labels, or a label without a box."""
+    rows = []
+    for number, cells in enumerate(csv.reader(_text(path).splitlines()), start=1):
+        cells = [cell.strip() for cell in cells]
+        if not any(cells) or (number == 1 and cells[0].lower() == HEADER):
+            continue
+        name, *more = cells
+        if len(more) not in (0, 1, BOX_COLUMNS, BOX_COLUMNS + 1):
+            raise PromptError(f"{path}, row {number}: has {len(cells)} columns; write path[,x0,y0,x1,y1][,label]")
+        has_box = len(more) >= BOX_COLUMNS and any(more[:BOX_COLUMNS])
+        label = more[-1] or None if len(more) in (1, BOX_COLUMNS + 1) else None
+        box = (_box(more[:BOX_COLUMNS], path, number),) if has_box else ()
+        rows.append((name, box, (label,) if has_box or label else ()))
+    return rows
+
+
+def _box(cells: list[str], path: Path, number: int) -> tuple[float, ...]:
+    try:
+        box = tuple(float(cell) for cell in cells)
+    except ValueError as error:
+        raise PromptError(f"{path}, row {number}: {','.join(cells)!r} is no box x0,y0,x1,y1 in pixels") from error
+    if not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]:
+        raise PromptError(f"{path}, row {number}: the box {','.join(cells)} has no area; write x0,y0,x1,y1 in pixels")
+    return box
+
+
+def _items(names: list[str], folder: Path, offline: bool) -> list[PictureItem]:
+    """Items with keys below what their paths have in common, if they are not below the list's folder."""
+    paths = {name: _path(name, folder) for name in names if not name.startswith(WEB)}
+    root = _root(list(paths.values()), folder)
+    items = []
+    for name in names:
+        if name in paths:
+            key = paths[name].resolve().relative_to(root).as_posix()
+            items.append(file_item(paths[name], key))
+        else:
+            items.append(web_item(name, web_key(name), offline))
+    return items
+
+
+def _path(name: str, folder: Path) -> Path:
+    beside = folder / name
+    return Path(name) if not beside.exists() and Path(name).exists() else beside
+
+
+def _root(paths: list[Path], folder: Path) -> Path:
+    resolved = [path.resolve() for path in paths]
+    if all(folder.resolve() in path.parents for path in resolved):
+        return folder.resolve()
+    common = resolved[0].parent
+    while not all(common in path.parents for path in resolved):
+        common = common.parent
+    return common

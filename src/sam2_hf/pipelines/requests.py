@@ -1,0 +1,216 @@
+"""What a user asks of one picture or video, in whatever shape it was written, as one record per object."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sam2_hf.errors import PromptError
+from sam2_hf.processing.prompts import ObjectPrompt, as_tensor, read_prompts
+from sam2_hf.processing.rle import Masks
+
+OBJECT_KEYS = ("id", "frame", "points", "labels", "box", "mask", "mask_logits", "label")
+NOTHING_GIVEN = 'no prompt given; pass points=, boxes=, masks=, objects= or use task "mask-generation"'
+DEPTH_OF_ONE = {"points": 3, "labels": 2, "boxes": 2}  # levels of one picture's prompts; one more is a list of pictures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRequest:
+    """What is asked for one object.
+
+    Attributes:
+        object_id: what the user calls it.
+        prompt: points, labels and box, in pixels, or in fractions until `in_pixels`.
+        mask: binary mask (height, width) of any size, or None.
+        mask_logits: (height, width) low-resolution logits of an earlier answer, or None.
+        label: name of its class.
+        frame: where in a video, counted from 0.
+    """
+
+    object_id: Hashable
+    prompt: ObjectPrompt = field(default_factory=ObjectPrompt)
+    mask: Any = None
+    mask_logits: Any = None
+    label: str | None = None
+    frame: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing says where the object is."""
+        has_mask = self.mask is not None or self.mask_logits is not None
+        return not (self.prompt.points or self.prompt.box or has_mask)
+
+    @property
+    def record(self) -> ObjectPrompt | None:
+        """The prompt as results keep it, with its mask as run lengths; None for nothing."""
+        if self.mask is None:
+            return self.prompt if self.prompt.points or self.prompt.box else None
+        mask = as_tensor(self.mask).numpy() > 0
+        return replace(self.prompt, mask=Masks.from_dense(mask[None], mask.shape).rle[0])
+
+    def as_object(self) -> dict:
+        """As an entry of `objects`."""
+        prompt = self.prompt
+        given = {"points": prompt.points, "labels": prompt.labels, "box": prompt.box, "label": self.label}
+        return {"id": self.object_id, "frame": self.frame, "mask": self.mask, **given}
+
+    def in_pixels(self, size: tuple[int, int]) -> "ObjectRequest":
+        """The same with fractions turned into pixels of a picture of (height, width)."""
+        height, width = size
+        prompt = ObjectPrompt(
+            points=[[x * width, y * height] for x, y in self.prompt.points],
+            labels=self.prompt.labels,
+            box=[side * (height if index % 2 else width) for index, side in enumerate(self.prompt.box)],
+        )
+        return replace(self, prompt=prompt)
+
+
+def requests_from(
+    *,
+    points=None,
+    labels=None,
+    boxes=None,
+    masks=None,
+    mask_logits=None,
+    objects: Sequence[dict] | None = None,
+    object_ids: Sequence[Hashable] | None = None,
+    frame: int = 0,
+) -> list[ObjectRequest]:
+    """Requests of one picture, or of one frame of a video. The depth of lists decides what they mean.
+
+    Args:
+        points: `[x, y]`; `[[x, y], ...]`, one object with several points; `[[[x, y], ...], ...]`, several objects.
+        labels: one level less; 1 inside, 0 outside, all inside if not given.
+        boxes: `[x0, y0, x1, y1]`, or one per object.
+        masks: binary, (height, width) or one per object.
+        mask_logits: (height, width) or one per object.
+        objects: the explicit form, exclusive with the others: `[{"id": 7, "points": ..., "labels": ..., "box": ...,
+            "mask": ..., "label": "cat", "frame": 0}]`.
+        object_ids: names of the objects; 1, 2, ... if not given.
+        frame: of all prompts but explicit ones with a frame of their own.
+
+    Returns:
+        One request per object and frame; nothing for nothing.
+
+    Raises:
+        PromptError: what cannot be meant.
+    """
+    if objects is not None:
+        others = {"points": points, "labels": labels, "boxes": boxes, "masks": masks, "mask_logits": mask_logits}
+        given = [name for name, value in {**others, "object_ids": object_ids}.items() if value is not None]
+        if given:
+            raise PromptError(f"`objects` says everything; leave out {', '.join(f'`{name}`' for name in given)}")
+        return _explicit(objects, frame)
+    prompts = read_prompts(1, points, labels, boxes)[0]
+    columns = {"mask": _one_per_object("masks", masks), "mask_logits": _one_per_object("mask_logits", mask_logits)}
+    counts = {"points and boxes": len(prompts), "masks": len(columns["mask"])}
+    counts["mask_logits"] = len(columns["mask_logits"])
+    counts = {name: count for name, count in counts.items() if count}
+    if len(set(counts.values())) > 1:
+        found = " but ".join(f"`{name}` has {count} objects" for name, count in counts.items())
+        raise PromptError(f"{found}; give one entry per object (an empty list for none)")
+    number = next(iter(counts.values()), 0)
+    ids = _ids(object_ids, number)
+    return [
+        ObjectRequest(
+            object_id=ids[index],
+            prompt=prompts[index] if prompts else ObjectPrompt(),
+            frame=frame,
+            **{name: values[index] if values else None for name, values in columns.items()},
+        )
+        for index in range(number)
+    ]
+
+
+def requests_of_pictures(count: int | None, **given) -> list[list[ObjectRequest]] | list[ObjectRequest]:
+    """Requests of several pictures: one level more than for one picture means a list per picture.
+
+    Args:
+        count: number of pictures; None where it is not known.
+        given: as for `requests_from`.
+
+    Returns:
+        One list per picture, or a single list that holds for every picture.
+
+    Raises:
+        PromptError: entries for another number of pictures.
+    """
+    deeper = [name for name, depth in DEPTH_OF_ONE.items() if _levels(given.get(name)) > depth]
+    if not deeper:
+        return requests_from(**given)
+    plain = [name for name in DEPTH_OF_ONE if given.get(name) is not None and name not in deeper]
+    if plain:
+        raise PromptError(f"`{deeper[0]}` has one entry per picture, `{plain[0]}` has not; nest both alike")
+    if count is None:
+        raise PromptError(
+            f"`{deeper[0]}` has one entry per picture, but their number is not known; pass dicts with an image each"
+        )
+    for name in deeper:
+        if len(given[name]) != count:
+            raise PromptError(f"`{name}` has entries for {len(given[name])} pictures, but there are {count}")
+    return [requests_from(**{**given, **{name: given[name][index] for name in deeper}}) for index in range(count)]
+
+
+def _explicit(objects: Sequence[dict], frame: int) -> list[ObjectRequest]:
+    requests = []
+    for index, entry in enumerate(objects):
+        unknown = [key for key in entry if key not in OBJECT_KEYS]
+        if unknown:
+            raise PromptError(f"object {index}: there is no {unknown[0]!r}; an object has {', '.join(OBJECT_KEYS)}")
+        wrapped = (None if _is_nothing(entry.get(key)) else [[entry[key]]] for key in ("points", "labels", "box"))
+        points, labels, box = wrapped
+        if points is not None and not isinstance(entry["points"][0], (list, tuple, np.ndarray)):
+            points = [[[entry["points"]]]]  # one point without a list around it
+        prompts = read_prompts(1, points, labels, box)[0]
+        request = ObjectRequest(
+            object_id=entry.get("id", index + 1),
+            prompt=prompts[0] if prompts else ObjectPrompt(),
+            mask=entry.get("mask"),
+            mask_logits=entry.get("mask_logits"),
+            label=entry.get("label"),
+            frame=entry.get("frame", frame),
+        )
+        if request.is_empty:
+            raise PromptError(f"object {request.object_id!r} has no prompt; give it points, a box or a mask")
+        requests.append(request)
+    seen = [(request.object_id, request.frame) for request in requests]
+    twice = next((key for key in seen if seen.count(key) > 1), None)
+    if twice is not None:
+        raise PromptError(f"object {twice[0]!r} is given twice on frame {twice[1]}; put its prompts together")
+    return requests
+
+
+def _one_per_object(name: str, value) -> list:
+    """Masks as a list of (height, width), one per object."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)) and all(entry is None or np.ndim(entry) == 2 for entry in value):
+        return list(value)
+    dimensions = np.ndim(value)
+    if dimensions == 2:
+        return [value]
+    if dimensions == 3:
+        return list(value)
+    raise PromptError(f"`{name}` must be (height, width) or (objects, height, width), got {tuple(np.shape(value))}")
+
+
+def _ids(object_ids: Sequence[Hashable] | None, count: int) -> list[Hashable]:
+    if object_ids is None:
+        return list(range(1, count + 1))
+    if len(object_ids) != count:
+        raise PromptError(f"`object_ids` has {len(object_ids)} entries, but there are {count} objects")
+    return list(object_ids)
+
+
+def _is_nothing(value) -> bool:
+    return value is None or len(value) == 0
+
+
+def _levels(value) -> int:
+    """How deep the lists go, along the first entries that are not empty."""
+    if hasattr(value, "ndim"):
+        return value.ndim
+    if not isinstance(value, (list, tuple)):
+        return 0
+    return 1 + max((_levels(entry) for entry in value), default=0)

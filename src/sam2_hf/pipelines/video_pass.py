@@ -1,0 +1,143 @@
+"""From requests and a part of a video to a session, and to its results with the user's frame numbers and names."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from sam2_hf.errors import PromptError
+from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.pipelines.records import NO_CLASS
+from sam2_hf.pipelines.requests import ObjectRequest
+from sam2_hf.pipelines.video import VideoFrameResult, follow
+from sam2_hf.processing.processor import Sam2Processor
+from sam2_hf.processing.video import SampledFrames, frames_from, stream_from
+from sam2_hf.tracking.policy import TrackingPolicy
+from sam2_hf.tracking.session import Sam2InferenceSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSpan:
+    """Which part of a video is looked at, and which way. Frames are those of the video, counted from 0.
+
+    Attributes:
+        direction: "forward", "backward" or "both".
+        start: frame to start at; None: the first prompted one, backward the last.
+        end: frames from here on are not looked at.
+        stride: look at every so many frames.
+        max_frames: follow at most so many in each direction, the start included.
+    """
+
+    direction: str = "forward"
+    start: int | None = None
+    end: int | None = None
+    stride: int = 1
+    max_frames: int | None = None
+
+    def __post_init__(self):
+        if self.stride < 1:
+            raise ValueError(f"`stride` is {self.stride}, but it must be at least 1")
+        if self.end is not None and self.end < 1:
+            raise ValueError(f"`end` is {self.end}, but it must be at least 1")
+
+    def row(self, frame: int) -> int:
+        """The number of a frame among those that are looked at.
+
+        Raises:
+            PromptError: it is not looked at.
+        """
+        if self.end is not None and frame >= self.end:
+            raise PromptError(f"frame {frame} is not looked at, the video ends before frame {self.end}; raise `end`")
+        if frame % self.stride:
+            before = frame - frame % self.stride
+            raise PromptError(
+                f"frame {frame} is not looked at with a stride of {self.stride}; "
+                f"use frame {before} or {before + self.stride}"
+            )
+        return frame // self.stride
+
+    @property
+    def is_whole(self) -> bool:
+        """Every frame is looked at."""
+        return self.stride == 1 and self.end is None
+
+
+def open_session(
+    model: Sam2Model, processor: Sam2Processor, video, span: VideoSpan, policy: TrackingPolicy
+) -> Sam2InferenceSession:
+    """A session on a part of a video; its frame numbers are those of `span.row`."""
+    return Sam2InferenceSession(model, processor, frames_of_span(video, span), policy=policy)
+
+
+def frames_of_span(video, span: VideoSpan):
+    """The frames of a video that are looked at, as a session takes them."""
+    if span.is_whole:
+        return video
+    stream = stream_from(video)
+    if stream is not None:
+        return islice(stream, 0, span.end, span.stride)
+    path = video if isinstance(video, (str, Path)) else None
+    return SampledFrames(frames_from(video), end=span.end, stride=span.stride, path=path)
+
+
+def add_requests(
+    session: Sam2InferenceSession, requests: Iterable[ObjectRequest], span: VideoSpan, normalized: bool = False
+) -> None:
+    """Gives a session all prompts.
+
+    Raises:
+        PromptError: one that cannot be meant, or on a frame that is not there.
+    """
+    for request in requests:
+        if request.mask_logits is not None:
+            raise PromptError(f"object {request.object_id!r}: a video takes no `mask_logits`; give a binary `mask`")
+        given = {}
+        if request.prompt.points:
+            given = {"points": request.prompt.points, "labels": request.prompt.labels}
+        if request.prompt.box:
+            given["box"] = request.prompt.box
+        session.add_prompt(
+            frame_index=span.row(request.frame),
+            object_id=request.object_id,
+            mask=request.mask,
+            normalized=normalized,
+            **given,
+        )
+
+
+def follow_requests(
+    session: Sam2InferenceSession, requests: Sequence[ObjectRequest], span: VideoSpan, *, normalized: bool = False
+) -> Iterator[VideoFrameResult]:
+    """Prompts a session and follows its objects; wrong prompts raise at once, not at the first frame."""
+    add_requests(session, requests, span, normalized)
+    return follow_span(session, requests, span, normalized=normalized)
+
+
+def follow_span(
+    session: Sam2InferenceSession, requests: Sequence[ObjectRequest], span: VideoSpan, *, normalized: bool = False
+) -> Iterator[VideoFrameResult]:
+    """Follows the objects of a session that `open_session` made and `add_requests` prompted.
+
+    Results have the video's own frame numbers, the names of classes, and on prompted frames what was asked there.
+    """
+    start = None if span.start is None else span.row(span.start)
+    passed = follow(session, span.direction, start_frame=start, max_frames=span.max_frames)
+    asked = [request.in_pixels(session.size) if normalized else request for request in requests]
+    return (_as_asked(result, asked, span) for result in passed)
+
+
+def _as_asked(result: VideoFrameResult, requests: Sequence[ObjectRequest], span: VideoSpan) -> VideoFrameResult:
+    names = {request.object_id: request.label for request in requests if request.label is not None}
+    classes = list(dict.fromkeys(names.values()))
+    labels = tuple(names.get(key) for key in result.object_ids)
+    frame = result.frame * span.stride
+    prompts = {request.object_id: request.record for request in requests if request.frame == frame}
+    return replace(
+        result,
+        frame=frame,
+        labels=labels,
+        class_ids=np.array([NO_CLASS if label is None else classes.index(label) for label in labels], dtype=np.int64),
+        prompts=tuple(prompts.get(key) for key in result.object_ids) if prompts else (),
+    )

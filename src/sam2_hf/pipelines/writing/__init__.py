@@ -1,0 +1,1 @@
+"""Results as pictures, label files and videos."""

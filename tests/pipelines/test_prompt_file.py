@@ -1,0 +1,62 @@
+import json
+
+import numpy as np
+import pytest
+
+from sam2_hf.errors import PromptError
+from sam2_hf.pipelines.prompt_file import prompt_record, read_prompt_file, requests_of_record
+from sam2_hf.pipelines.requests import requests_from
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    mask = np.zeros((6, 9), bool)
+    mask[2:4, 3:8] = True
+    asked = requests_from(
+        objects=[
+            {"id": 1, "points": [[5, 6], [7.5, 8]], "labels": [1, 0], "label": "cat"},
+            {"id": 2, "frame": 3, "box": [1, 2, 3, 4], "points": [2, 3]},
+            {"id": "dog", "frame": 4, "mask": mask},
+        ]
+    )
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(prompt_record(asked, model="embedded", source={"name": "a.mp4", "frames": 9})))
+    found = read_prompt_file(path)
+    assert [(r.object_id, r.frame, r.label, r.prompt) for r in found] == [
+        (r.object_id, r.frame, r.label, r.prompt) for r in asked
+    ]
+    assert found[0].mask is None and np.array_equal(found[2].mask, mask)
+    record = json.loads(path.read_text())
+    assert (record["schema"], record["source"]["name"], record["source"]["fps"]) == ("sam2_hf.session/1", "a.mp4", None)
+    assert [entry["name"] for entry in record["objects"]] == ["cat", None, None]
+
+
+def test_the_last_box_or_mask_of_a_list_counts():
+    entries = [{"box": [1, 2, 3, 4]}, {"x": 5, "y": 6, "label": 1}, {"box": [2, 3, 4, 5]}]
+    record = {"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": entries}]}
+    (request,) = requests_of_record(record)
+    assert (request.prompt.box, request.prompt.points) == ([2, 3, 4, 5], [[5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a JSON file"),
+        ('{"schema": "other/1"}', "got 'other/1'"),
+        ("[]", "got 'list'"),
+        ('{"schema": "sam2_hf.session/1"}', "no prompt in it"),
+        ('{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1}]}', "prompt 0 has no 'list'"),
+        ('{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": []}]}', "prompt 0 is empty"),
+        (
+            '{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": [{"z": 1}]}]}',
+            "neither a click",
+        ),
+    ],
+)
+def test_damaged_files_are_refused_by_name(tmp_path, content, message):
+    path = tmp_path / "prompts.json"
+    path.write_text(content)
+    with pytest.raises(PromptError, match=message) as caught:
+        read_prompt_file(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(PromptError, match="no such file"):
+        read_prompt_file(tmp_path / "absent.json")
