@@ -10,11 +10,11 @@ from sam2_hf.evaluation.mask_folders import (
     ObjectWriter,
     PaletteMasks,
     PaletteWriter,
-    davis_palette,
     pack,
     read_masks,
     truth_folders,
 )
+from sam2_hf.pipelines.writing.mask_files import davis_palette
 from tests.evaluation.toy import disc, moving_ids, write_objects, write_palette
 
 SIZE = (36, 54)

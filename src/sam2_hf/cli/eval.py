@@ -9,11 +9,11 @@ import typer
 from sam2_hf.cli import options
 from sam2_hf.cli.eval_job import EvaluationJob
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.predict import next_folder
+from sam2_hf.cli.run_folder import next_folder
 
 VIDEO_KINDS = {"davis": "davis", "mose": "davis", "lvos": "davis", "ytvos": "davis", "sav": "sav"}
 KINDS = {**VIDEO_KINDS, "masks": "masks", "folder": "masks", "coco": "coco", "sa1b": "sa1b", "labelme": "labelme"}
-PROTOCOLS = ("semi", "clicks", "box", "interactive-offline", "interactive-online", "metrics", "speed")
+PROTOCOLS = ("semi", "clicks", "box", "everything", "interactive-offline", "interactive-online", "metrics", "speed")
 PROMPTS = {"1": "1-click", "3": "3-click", "5": "5-click"} | {
     kind: kind for kind in ("mask", "box", "1-click", "3-click", "5-click")
 }
@@ -27,6 +27,9 @@ def evaluate(
     prompt: Annotated[str, typer.Option(help="semi: mask, box, 1, 3 or 5 (clicks) where an object appears.")] = "mask",
     all_masks: Annotated[bool, typer.Option("--all-masks", help="semi: every true mask is a prompt.")] = False,
     max_clicks: Annotated[int, typer.Option(min=1, help="clicks: per object; 20 for NoC.")] = 5,
+    points_per_side: Annotated[int, typer.Option(min=1, help="everything: clicks along each side.")] = 32,
+    min_iou: Annotated[float, typer.Option(min=0, max=1, help="everything: least estimated IoU.")] = 0.8,
+    min_stability: Annotated[float, typer.Option(min=0, max=1, help="everything: least stability.")] = 0.95,
     pred: Annotated[str | None, typer.Option(help="metrics: folder of masks to score; no model is loaded.")] = None,
     upstream: Annotated[bool, typer.Option("--upstream", help="Track as the released numbers were made.")] = False,
     fill_hole_area: Annotated[int | None, typer.Option(min=0, help="Fill holes of up to this many pixels.")] = None,
@@ -69,6 +72,7 @@ def evaluate(
     given |= {"all_masks": all_masks, "max_clicks": max_clicks, "upstream": upstream, "fill_hole_area": fill_hole_area}
     given |= {"keep_first_last": keep_first_last, "keep_void": keep_void, "per_frame": per_frame}
     given |= {"baselines": baselines, "clips": _names(clips), "exclude": _names(exclude), "limit": limit}
+    given |= {"points_per_side": points_per_side, "min_iou": min_iou, "min_stability": min_stability}
     given |= {"model": model, "revision": revision, "dtype": dtype}
     given |= {"passes": passes, "objects": objects, "stream": stream, "compile": compiled}
     job = EvaluationJob(folder, given, quiet=quiet, overwrite=overwrite, resume=resume)
@@ -101,7 +105,7 @@ def _check_values(dataset: str, protocol: str, prompt: str) -> None:
 def _check_together(
     root: list[str], dataset: str, protocol: str, pred: str | None, shard: str | None, overwrite: bool
 ) -> None:
-    if protocol not in ("clicks", "box") and dataset not in VIDEO_KINDS:
+    if protocol not in ("clicks", "box", "everything") and dataset not in VIDEO_KINDS:
         raise typer.BadParameter(f"--protocol {protocol} needs videos: --dataset {', '.join(VIDEO_KINDS)}")
     if (protocol == "metrics") != (pred is not None):
         raise typer.BadParameter("--protocol metrics and --pred FOLDER belong together")

@@ -44,9 +44,9 @@ class EvaluationJob:
 
     def run(self, shard: str | None, where: dict) -> dict | None:
         """Measures all clips of this process; results once all clips of all processes are there, else None."""
-        from sam2_hf.cli.model_choice import load
         from sam2_hf.evaluation import runner
         from sam2_hf.evaluation.protocols import make_protocol
+        from sam2_hf.pipelines.loading import load
 
         clips = self._clips()
         processes = _processes(shard, where["device"])
@@ -78,9 +78,9 @@ class EvaluationJob:
 
     def time(self, where: dict) -> dict:
         """Measures speed and memory on the first clip."""
-        from sam2_hf.cli.model_choice import load
         from sam2_hf.evaluation.speed import SpeedOptions, SpeedTest
-        from sam2_hf.pipelines.results import write_whole
+        from sam2_hf.pipelines.loading import load
+        from sam2_hf.pipelines.writing.files import write_whole
 
         clip = self._clips()[0]
         check_folder(self.folder, self.given, overwrite=self.overwrite, resume=self.resume)
@@ -168,11 +168,16 @@ class EvaluationJob:
             skip_first_and_last=not given["keep_first_last"], void=not given["keep_void"], curves=given["per_frame"]
         )
         same = ("prompt", "max_clicks", "all_masks", "upstream", "fill_hole_area", "baselines", "per_frame")
-        return Choices(rules=rules, **{name: given[name] for name in same})
+        generator = {
+            "points_per_side": given["points_per_side"],
+            "pred_iou_thresh": given["min_iou"],
+            "stability_score_thresh": given["min_stability"],
+        }
+        return Choices(rules=rules, generator=generator, **{name: given[name] for name in same})
 
     def _takes_autocast(self, where: dict) -> bool:
         """Whether `auto` means float32 weights with bfloat16 autocast: on CUDA, as the original is run and timed."""
-        from sam2_hf.cli.model_choice import default_placement
+        from sam2_hf.pipelines.loading import default_placement
 
         device = default_placement()[0] if where["device"] == "auto" else where["device"]
         return device.startswith("cuda") and self.given["dtype"] == "auto"

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sam2_hf.evaluation.metrics import tight_box
-from sam2_hf.pipelines.drawing import draw_mask, outline
+from sam2_hf.pipelines.writing.drawing import draw_mask, outline
 
 TILE_WIDTH, TILE_HEIGHT, CAPTION_HEIGHT, GAP = 320, 240, 30, 6
 COLUMNS = 4

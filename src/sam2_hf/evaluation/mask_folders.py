@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sam2_hf.errors import SourceError
+from sam2_hf.pipelines.writing.mask_files import IDS, davis_palette
 from sam2_hf.processing.pixels import open_picture
 
 VOID = 255  # of a palette file: pixels that count neither for nor against
@@ -80,8 +81,9 @@ def read_masks(folder: Path, void: bool = True) -> PaletteMasks | ObjectMasks:
 
 
 def is_palette_folder(folder: Path) -> bool:
-    """Whether every entry is a PNG."""
-    return all(entry.name.endswith(".png") for entry in folder.iterdir() if not entry.name.startswith("."))
+    """Whether every entry is a PNG, apart from a list of ids."""
+    entries = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != IDS]
+    return all(name.endswith(".png") for name in entries)
 
 
 def truth_folders(root: Path) -> dict[str, Path]:
@@ -104,18 +106,6 @@ def truth_folders(root: Path) -> dict[str, Path]:
     if not found:
         raise SourceError(f"{root}: no folder of masks; expected <video>/<frame>.png or <video>/<object>/<frame>.png")
     return found
-
-
-def davis_palette() -> list[int]:
-    """The palette of DAVIS, 256 colours: bits of the number, spread over red, green and blue from the top."""
-    palette = []
-    for number in range(256):
-        colour = [0, 0, 0]
-        for place in range(8):
-            for channel in range(3):
-                colour[channel] |= (number >> (3 * place + channel) & 1) << (7 - place)
-        palette += colour
-    return palette
 
 
 def pack(masks: Mapping[int, np.ndarray], size: tuple[int, int]) -> np.ndarray:

@@ -22,20 +22,11 @@ NOC_QUALITIES = (0.85, 0.90)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureProtocol:
-    """Measures the objects of pictures.
-
-    Attributes:
-        kind: "clicks" or "box".
-        max_clicks: clicks per object; NoC needs 20.
-        baseline: for boxes, score GrabCut from the same box too.
-    """
+class PictureMeasurement:
+    """What protocols of pictures share; each says how the objects of one picture are measured, and what they mean."""
 
     model: object
     processor: object
-    kind: str
-    max_clicks: int = max(REPORTED_CLICKS)
-    baseline: bool = False
 
     def measure(self, clip) -> dict:
         """The record of one picture, or of one video as several: {"name", "frames", "seconds", "objects"}."""
@@ -45,11 +36,74 @@ class PictureProtocol:
         return {"name": clip.name, "frames": len(clip.labelled_frames), "seconds": seconds, "objects": objects}
 
     def _frame(self, clip, index: int) -> list[dict]:
+        """Entries of the objects on a frame that has any."""
         void = clip.void(index)
         shown = {key: mask if void is None else mask & ~void for key, mask in clip.masks(index).items()}
         shown = {key: mask for key, mask in shown.items() if mask.any()}
-        if not shown:
-            return []
+        return self._objects(clip, index, shown, void) if shown else []
+
+    def _objects(self, clip, index: int, shown: dict, void: np.ndarray | None) -> list[dict]:
+        """Measures objects: {"id", "frame", "score", "rle", ...} of each."""
+        raise NotImplementedError
+
+    def _scores(self, objects: list[dict]) -> dict:
+        """Means over objects, 0 to 100."""
+        raise NotImplementedError
+
+    def _columns(self) -> tuple[str, ...]:
+        """Names of the columns of the table."""
+        raise NotImplementedError
+
+    def _row(self, entry: dict) -> tuple:
+        """Their values for one object, 0 to 1."""
+        raise NotImplementedError
+
+    def results(self, records: list[dict], missing: list[dict]) -> dict:
+        """`results.json` of all pictures; several data sets weigh equally."""
+        groups: dict[str, list[dict]] = {}
+        for record in records:
+            groups.setdefault(record["name"].rpartition("/")[0], []).extend(record["objects"])
+        groups = {name: objects for name, objects in groups.items() if objects}
+        scores = {name: self._scores(objects) for name, objects in groups.items()}
+        keys = list(next(iter(scores.values()), {}))
+        overall = {key: float(np.mean([score[key] for score in scores.values()])) for key in keys}
+        overall |= {key: sum(score[key] for score in scores.values()) for key in keys if key.startswith("NoF")}
+        overall |= {"objects": sum(map(len, groups.values())), "pictures": sum(record["frames"] for record in records)}
+        return {"global": overall, "data_sets": scores, "videos": records, "excluded": [], "missing": missing}
+
+    def table(self, results: dict) -> Table:
+        """Objects with their values, 0 to 100; the means come first."""
+        columns = self._columns()
+        named = [(name, entry["frame"], entry["id"]) for name, entry in _entries(results)]
+        rows = [self._row(entry) for _, entry in _entries(results)]
+        values = 100 * np.array(rows, dtype=float).reshape(-1, len(columns))
+        lines = [(*who, *value.round(1).tolist()) for who, value in zip(named, values, strict=True)]
+        if len(values):
+            lines.insert(0, ("Mean over objects", "", "", *values.mean(axis=0).round(1).tolist()))
+        return Table(columns=("picture", "frame", "obj", *columns), rows=tuple(lines))
+
+    def shown(self, clip, entry: dict) -> tuple[str, np.ndarray, np.ndarray]:
+        """The last mask of an object, as `Measurement.shown`."""
+        index = next(index for index in clip.labelled_frames if clip.frame_name(index) == entry["frame"])
+        truth = clip.masks(index)[entry["id"]]
+        return entry["frame"], truth, Masks([entry["rle"]], truth.shape)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureProtocol(PictureMeasurement):
+    """Measures the objects of pictures from prompts.
+
+    Attributes:
+        kind: "clicks" or "box".
+        max_clicks: clicks per object; NoC needs 20.
+        baseline: for boxes, score GrabCut from the same box too.
+    """
+
+    kind: str
+    max_clicks: int = max(REPORTED_CLICKS)
+    baseline: bool = False
+
+    def _objects(self, clip, index: int, shown: dict, void: np.ndarray | None) -> list[dict]:
         image = clip.frame(index)
         picture = EncodedPicture(self.model, self.processor, image, void)
         ids, entries = list(shown), []
@@ -92,43 +146,17 @@ class PictureProtocol:
         for answer, truth in zip(answers, truths, strict=True):
             answer["grabcut"] = region_similarity(grabcut(np.asarray(image), tight_box(truth)), truth)
 
-    def results(self, records: list[dict], missing: list[dict]) -> dict:
-        """`results.json` of all pictures; several data sets weigh equally."""
-        groups: dict[str, list[dict]] = {}
-        for record in records:
-            groups.setdefault(record["name"].rpartition("/")[0], []).extend(record["objects"])
-        groups = {name: objects for name, objects in groups.items() if objects}
-        scores = {name: self._scores(objects) for name, objects in groups.items()}
-        keys = list(next(iter(scores.values()), {}))
-        overall = {key: float(np.mean([score[key] for score in scores.values()])) for key in keys}
-        overall |= {key: sum(score[key] for score in scores.values()) for key in keys if key.startswith("NoF")}
-        overall |= {"objects": sum(map(len, groups.values())), "pictures": sum(record["frames"] for record in records)}
-        return {"global": overall, "data_sets": scores, "videos": records, "excluded": [], "missing": missing}
-
-    def table(self, results: dict) -> Table:
-        """Objects with their IoU, 0 to 100; the means come first."""
+    def _columns(self) -> tuple[str, ...]:
         if self.kind == "box":
-            columns = ("box", "jittered")
-            rows = [(entry["box"], np.mean(entry["jittered"])) for _, entry in _entries(results)]
-        else:
-            steps = [k for k in REPORTED_CLICKS if k <= self.max_clicks]
-            columns = (*(f"{k}-click" for k in steps), "1-click oracle")
-            rows = [(*(entry["clicks"][k - 1] for k in steps), entry["oracle"]) for _, entry in _entries(results)]
-        named = [(name, entry["frame"], entry["id"]) for name, entry in _entries(results)]
-        values = 100 * np.array(rows, dtype=float).reshape(-1, len(columns))
-        lines = [(*who, *value.round(1).tolist()) for who, value in zip(named, values, strict=True)]
-        if len(values):
-            lines.insert(0, ("Mean over objects", "", "", *values.mean(axis=0).round(1).tolist()))
-        return Table(columns=("picture", "frame", "obj", *columns), rows=tuple(lines))
+            return ("box", "jittered")
+        return (*(f"{k}-click" for k in REPORTED_CLICKS if k <= self.max_clicks), "1-click oracle")
 
-    def shown(self, clip, entry: dict) -> tuple[str, np.ndarray, np.ndarray]:
-        """The last mask of an object, as `Measurement.shown`."""
-        index = next(index for index in clip.labelled_frames if clip.frame_name(index) == entry["frame"])
-        truth = clip.masks(index)[entry["id"]]
-        return entry["frame"], truth, Masks([entry["rle"]], truth.shape)[0]
+    def _row(self, entry: dict) -> tuple:
+        if self.kind == "box":
+            return entry["box"], np.mean(entry["jittered"])
+        return (*(entry["clicks"][k - 1] for k in REPORTED_CLICKS if k <= self.max_clicks), entry["oracle"])
 
     def _scores(self, objects: list[dict]) -> dict:
-        """Means over objects, IoU 0 to 100."""
         if self.kind == "box":
             scores = {"box_mIoU": _mean([entry["box"] for entry in objects])}
             scores["jittered_box_mIoU"] = _mean([entry["jittered"] for entry in objects])

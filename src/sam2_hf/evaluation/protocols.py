@@ -12,6 +12,7 @@ HEADLINES = {  # what a protocol is judged by
     "metrics": "JF",
     "clicks": "1_click_mIoU",
     "box": "box_mIoU",
+    "everything": "AR@1000",
     "interactive-offline": "JF_mean",
     "interactive-online": "JF_mean",
     "speed": "frames_per_second",
@@ -30,6 +31,7 @@ class Choices:
         fill_hole_area: None: as the policy has it.
         baselines: score what is had without a model too.
         per_frame: keep the scores of single frames.
+        generator: of `everything`, options of `Sam2MaskGenerator`.
         rules: what counts in J and F.
     """
 
@@ -40,6 +42,7 @@ class Choices:
     fill_hole_area: int | None = None
     baselines: bool = False
     per_frame: bool = False
+    generator: dict = field(default_factory=dict)
     rules: ScoringRules = field(default_factory=ScoringRules)
 
     @property
@@ -55,7 +58,7 @@ def make_protocol(name: str, model, processor, folder: Path, choices: Choices) -
     """The protocol of a name.
 
     Args:
-        name: "semi", "clicks", "box", "interactive-offline" or "interactive-online".
+        name: "semi", "clicks", "box", "everything", "interactive-offline" or "interactive-online".
         folder: where masks go.
     """
     if name in ("clicks", "box"):
@@ -68,6 +71,10 @@ def make_protocol(name: str, model, processor, folder: Path, choices: Choices) -
             max_clicks=choices.max_clicks,
             baseline=choices.baselines and name == "box",
         )
+    if name == "everything":
+        from sam2_hf.evaluation.automatic_masks import AutomaticMasks
+
+        return AutomaticMasks(model=model, processor=processor, options=choices.generator)
     if name.startswith("interactive"):
         from sam2_hf.evaluation.interactive_videos import Interactive
 

@@ -19,7 +19,7 @@ import torch
 
 from sam2_hf.errors import MissingExtraError, Sam2Error
 from sam2_hf.evaluation.scores import Table
-from sam2_hf.pipelines.results import write_whole
+from sam2_hf.pipelines.writing.files import write_whole
 
 CLIPS = "clips"
 
