@@ -1,9 +1,11 @@
 """`sam2-hf info` in this process."""
 
 import json
+import subprocess
 import sys
 from importlib.metadata import version
 
+import huggingface_hub.constants
 import pytest
 import torch
 
@@ -35,7 +37,10 @@ def test_json_describes_the_machine(info):
     code, stdout, stderr = info("--json")
     facts = json.loads(stdout)
     assert (code, stderr) == (0, "")
-    assert facts.keys() == {"sam2_hf", "python", "torch", "transformers", "device", "dtype", "extras"}
+    libraries = {"python", "torch", "transformers", "numpy", "pillow", "av"}
+    assert facts.keys() == {"sam2_hf", "devices", "device", "dtype", "extras", "checkpoints"} | libraries
+    assert facts["devices"][0] == "cpu"
+    assert facts["checkpoints"][0] == "embedded"
     assert facts["torch"] == torch.__version__
     assert facts["transformers"] == version("transformers")
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
@@ -58,6 +63,9 @@ def test_model_is_described_by_its_folder(info, tmp_path, sam_version):
     assert facts["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     assert (facts["image_size"], facts["width"], facts["video"]) == (IMAGE_SIZE, WIDTH, True)
     assert (facts["stem"], facts["blocks"]) == (16, [1, 2, 3, 1])
+    assert facts["licence"] == "not stated"
+    (tmp_path / "README.md").write_text("---\nlibrary_name: sam2_hf\nlicense: bsd-3-clause\n---\n# A model\n")
+    assert json.loads(info(tmp_path, "--json", "--offline")[1])["licence"] == "bsd-3-clause"
 
 
 def test_weight_file_of_a_released_size_is_described_without_a_config(info, tmp_path):
@@ -73,12 +81,6 @@ def test_weight_file_of_a_released_size_is_described_without_a_config(info, tmp_
     assert "tiny" in stdout
 
 
-def test_stand_in_says_that_it_is_not_trained(info):
-    code, stdout, _ = info("stand-in")
-    assert code == 0
-    assert "not trained" in stdout
-
-
 def test_auto_is_the_embedded_checkpoint_where_no_release_can_be_had(info, monkeypatch):
     monkeypatch.delenv("SAM2_HF_MODEL", raising=False)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
@@ -87,6 +89,32 @@ def test_auto_is_the_embedded_checkpoint_where_no_release_can_be_had(info, monke
     assert "model: the small embedded one (facebook/sam2.1-hiera-small is not in the cache" in stdout
     assert info("embedded")[1].startswith("sam2_hf:")
     assert "image_size: 256" in info("embedded")[1]
+
+
+def test_cached_repositories_that_can_be_loaded_are_listed(info, monkeypatch, tmp_path):
+    for name, kind in (("me--mine", "sam2_video"), ("you--other", "bert")):
+        snapshot = tmp_path / f"models--{name}" / "snapshots" / ("0" * 40)
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text(json.dumps({"model_type": kind}))
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+        (snapshot.parents[1] / "blobs").mkdir()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert json.loads(info("--json")[1])["checkpoints"] == ["embedded", "me/mine"]
+
+
+def test_licence_of_the_embedded_checkpoint_is_ours(info):
+    assert "licence: apache-2.0" in info("embedded")[1].splitlines()
+
+
+def test_short_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom sam2_hf.cli.main import app\n"
+        "try:\n    app(['info', '--short'])\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert not {"torch", "transformers", "numpy", "PIL"} & set(done.stderr.split())
 
 
 def test_model_that_is_not_there_stops_with_6(info, tmp_path):

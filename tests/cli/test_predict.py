@@ -51,9 +51,13 @@ def predict(model_folder, monkeypatch, capsys):
     return call
 
 
+RUN_FILES = ("run.json", "results.jsonl", "prompts.json", "contact_sheet.jpg")
+
+
 def names(folder: Path) -> list[str]:
-    """Files below a folder, hidden ones too."""
-    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    """Files below a folder, hidden ones too, but those of the run as a whole."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name not in RUN_FILES)
+    return sorted(str(file.relative_to(folder)) for file in files)
 
 
 def read(file: Path) -> ImageResult:
@@ -93,6 +97,18 @@ def test_prompts_without_ids_number_boxes_and_give_points_to_object_1(predict, p
     assert (code, result.object_ids) == (0, (1, 2))
     assert [prompt.box for prompt in result.prompts] == [[5, 5, 40, 40], [45, 10, 80, 50]]
     assert [prompt.points for prompt in result.prompts] == [[[20, 20]], []]
+
+
+def test_prompts_of_a_run_make_the_same_run_again(predict, pictures, tmp_path):
+    options = ["--point", "2:0.5,0.5", "--box", "3:0.1,0.1,0.8,0.8", "--normalized"]
+    assert predict(pictures / "scene.png", *options, "--output", tmp_path / "out")[0] == 0
+    again = ["--prompts", tmp_path / "out" / "prompts.json"]
+    assert predict(pictures / "scene.png", *again, "--output", tmp_path / "again")[0] == 0
+    assert (tmp_path / "again" / "scene.json").read_text() == (tmp_path / "out" / "scene.json").read_text()
+    code, _, stderr = predict(pictures / "scene.png", *again, "--point", "1,2", "--output", tmp_path / "both")
+    assert (code, "leave out --point" in stderr) == (2, True)
+    code, _, stderr = predict(pictures / "scene.png", "--prompts", tmp_path / "no.json", "--output", tmp_path / "none")
+    assert (code, "no such file of prompts" in stderr) == (2, True)
 
 
 def test_mask_file_is_the_prompt_that_it_shows(predict, pictures, tmp_path):
@@ -249,7 +265,7 @@ def test_script_numbers_default_folders_and_prints_only_json(pictures, tmp_path,
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     output = str(Path("runs", "predict", "2"))
-    assert json.loads(done.stdout) == {"output": output, "pictures": 1, "failed": {}}
+    assert json.loads(done.stdout) == {"output": output, "pictures": 1, "failed": {}, "status": "done"}
     assert names(tmp_path / "runs") == ["predict/2/scene.json", "predict/2/scene.png"]
 
 

@@ -7,10 +7,9 @@ from sam2_hf.errors import PromptError
 
 
 def test_points_without_an_id_are_one_object_and_boxes_one_each():
-    written = read_options(["1,2", "3,4,-"], ["0,0,9,9", "1,1,8,8"], [])
-    assert written.object_ids == [1, 2]
-    assert written.points == [[[1, 2], [3, 4]], []] and written.labels == [[1, 0], []]
-    assert written.boxes == [[0, 0, 9, 9], [1, 1, 8, 8]]
+    first, second = read_options(["1,2", "3,4,-"], ["0,0,9,9", "1,1,8,8"], [])
+    assert (first.object_id, first.points, first.labels, first.box) == (1, [[1, 2], [3, 4]], [1, 0], [0, 0, 9, 9])
+    assert (second.object_id, second.points, second.labels, second.box) == (2, [], [], [1, 1, 8, 8])
 
 
 def test_frames_and_ids_stand_in_front():

@@ -9,10 +9,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from sam2_hf import Sam2InferenceSession
 from sam2_hf.cli.main import run
+from sam2_hf.cli.track_job import TrackJob
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.processing.pixels import open_picture
 from tests.golden.recipe import golden_scene
@@ -91,8 +93,8 @@ def test_every_output_holds_the_masks(whole):
     for result in found:
         numbers = np.asarray(open_picture(whole / "davis" / f"{result.frame:05d}.png"))
         expected = np.zeros((HEIGHT, WIDTH), np.uint8)
-        for object_id, mask in zip(result.object_ids, result.masks, strict=True):
-            expected[mask] = object_id
+        for object_id, mask in reversed(list(zip(result.object_ids, result.masks, strict=True))):
+            expected[mask] = object_id  # the lowest id wins
         assert np.array_equal(numbers, expected)
     annotations = json.loads((whole / "coco.json").read_text())["annotations"]
     assert {entry["track_id"] for entry in annotations} == {1, 2}
@@ -123,7 +125,7 @@ def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(Sam2InferenceSession, "_step", interrupted)
         assert track(monkeypatch, *arguments) == 130
-    assert f"--resume --output {folder}" in capsys.readouterr().err
+    assert f"-o {folder} --resume\n" in capsys.readouterr().err
     assert len(records(folder)) == 19  # the frame at hand is finished
     with av.open(str(folder / "overlay.mp4")) as container:
         assert len(list(container.decode(video=0))) == 19
@@ -138,7 +140,7 @@ def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_bytes(
 def test_resume_with_other_options_is_refused(whole, model, clip, monkeypatch, capsys):
     other = ("--box", "0@1:20,10,60,41")
     assert track(monkeypatch, clip, *other, "--model", model, "-o", whole, "--resume") == 7
-    assert "was made with prompts=" in capsys.readouterr().err
+    assert "was made with box=" in capsys.readouterr().err
 
 
 def test_wrong_calls_end_with_their_codes(whole, model, clip, monkeypatch, tmp_path, capsys):
@@ -151,7 +153,7 @@ def test_wrong_calls_end_with_their_codes(whole, model, clip, monkeypatch, tmp_p
     for wrong in (("--direction", "sideways"), ("--max-frames", "0"), ("--keep", "some"), ("--fps", "nan")):
         assert track(monkeypatch, clip, *PROMPTS, *common, *wrong) == 2, wrong
     assert track(monkeypatch, clip, *PROMPTS, "--model", model, "-o", whole) == 7
-    assert track(monkeypatch, clip, *PROMPTS, *common, "--overwrite", "--save", "gif") == 2
+    assert track(monkeypatch, clip, *PROMPTS, *common, "--overwrite", "--save", "film") == 2
     assert track(monkeypatch, clip, *PROMPTS, "--model", model, "-o", tmp_path / "new", "--resume") == 7
 
 
@@ -164,3 +166,122 @@ def test_both_directions_and_spans_reach_their_frames(model, clip, tmp_path, mon
     assert track(monkeypatch, clip, *arguments, *again) == 0
     assert "tracking from the start" in capsys.readouterr().err
     assert [result.frame for result in records(tmp_path / "out")] == [4, 5, 6, 3, 2]
+
+
+EVERY_KIND = "overlay,masks,matte,alpha,gif,json,csv,davis,sav,mots,mot,ytvis,coco"
+
+
+def test_every_kind_of_file_is_written(model, clip, tmp_path, monkeypatch):
+    arguments = ("--box", "20,10,60,40", "--max-frames", "3", "--save", EVERY_KIND, "--model", model)
+    assert track(monkeypatch, clip, *arguments, "-o", tmp_path / "out") == 0
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    films = {"overlay.mp4", "matte.mkv", "alpha.webm", "overlay.gif"}
+    texts = {"results.jsonl", "areas.csv", "mots.txt", "mot.txt", "ytvis.json", "coco.json", "run.json", "prompts.json"}
+    assert found == films | texts | {"masks", "davis", "sav"}
+    for name in films:
+        with av.open(str(tmp_path / "out" / name)) as container:
+            assert len(list(container.decode(video=0))) == 3
+
+
+def test_prompts_of_a_run_make_the_same_run_again(whole, model, clip, tmp_path, monkeypatch, capsys):
+    again = ("--prompts", whole / "prompts.json", "--save", "json", "--model", model, "-o", tmp_path / "again")
+    assert track(monkeypatch, clip, *again) == 0
+    assert (tmp_path / "again" / "results.jsonl").read_bytes() == (whole / "results.jsonl").read_bytes()
+    source = json.loads((whole / "prompts.json").read_text())["source"]
+    assert (source["name"], source["width"], source["height"], source["frames"]) == ("clip.mp4", WIDTH, HEIGHT, 22)
+    both = ("--prompts", whole / "prompts.json", "--box", "20,10,60,40", "--model", model, "-o", tmp_path / "both")
+    assert track(monkeypatch, clip, *both) == 2
+    assert "leave out --point, --box" in capsys.readouterr().err
+
+
+def test_pictures_of_object_numbers_are_first_masks(model, clip, tmp_path, monkeypatch):
+    numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+    numbers[10:30, 20:50], numbers[30:50, 60:90] = 3, 7
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(numbers).save(tmp_path / "masks" / "00002.png")
+    common = ("--max-frames", "2", "--save", "json", "--model", model)
+    assert track(monkeypatch, clip, "--init-masks", tmp_path / "masks", *common, "-o", tmp_path / "a") == 0
+    first = records(tmp_path / "a")[0]
+    assert (first.frame, first.object_ids) == (2, (3, 7))
+    file = f"5@{tmp_path / 'masks' / '00002.png'}"
+    assert track(monkeypatch, clip, "--init-masks", file, *common, "-o", tmp_path / "b") == 0
+    assert records(tmp_path / "b")[0].frame == 5
+    assert "mask" in (tmp_path / "b" / "prompts.json").read_text()
+
+
+def test_part_of_a_video_is_looked_at_and_gone_on_with(model, clip, tmp_path, monkeypatch):
+    part = (clip, "--box", "4@1:20,10,60,40", "--stride", "2", "--end", "17", "--save", "json", "--model", model)
+    assert track(monkeypatch, *part, "-o", tmp_path / "whole") == 0
+    assert [result.frame for result in records(tmp_path / "whole")] == [4, 6, 8, 10, 12, 14, 16]
+    stop_after(monkeypatch, 3, *part, "-o", tmp_path / "out")
+    assert track(monkeypatch, *part, "-o", tmp_path / "out", "--resume") == 0
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == (tmp_path / "whole" / "results.jsonl").read_bytes()
+    assert track(monkeypatch, clip, "--box", "3@1:20,10,60,40", "--stride", "2", "--model", model) == 2
+
+
+def stop_after(monkeypatch, frames: int, *arguments) -> None:
+    """Interrupts a run after so many frames."""
+    seen = []
+    original = TrackJob._write
+
+    def write(self, sinks, result):
+        original(self, sinks, result)
+        seen.append(result.frame)
+        if len(seen) == frames:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrackJob, "_write", write)
+        assert track(monkeypatch, *arguments) == 130
+
+
+def test_everything_is_found_followed_and_gone_on_with(clip, tmp_path, monkeypatch, capsys):
+    options = ("--everything", "--detect-every", "5", "--points-per-side", "4", "--min-iou", "0.3", "--save", "json")
+    options = (*options, "--min-stability", "0.6")
+    everything = (clip, *options, "--max-objects", "4", "--max-frames", "9", "--model", "embedded", "--offline")
+    assert track(monkeypatch, *everything, "-o", tmp_path / "whole") == 0
+    found = records(tmp_path / "whole")
+    assert [result.frame for result in found] == list(range(9))
+    assert 0 < max(len(result) for result in found) <= 4
+    stop_after(monkeypatch, 4, *everything, "-o", tmp_path / "out")
+    assert track(monkeypatch, *everything, "-o", tmp_path / "out", "--resume") == 0
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == (tmp_path / "whole" / "results.jsonl").read_bytes()
+    for wrong in (("--everything", "--box", "1,2,30,40"), ("--box", "1,2,30,40", "--detect-every", "5")):
+        assert track(monkeypatch, clip, *wrong, "--model", "embedded") == 2
+    assert "goes with --everything" in capsys.readouterr().err
+
+
+def test_several_videos_are_one_run_each_and_one_may_fail(model, clip, tmp_path, monkeypatch, capsys):
+    (tmp_path / "short").mkdir()
+    for index in range(2):
+        Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(tmp_path / "short" / f"{index}.png")
+    (tmp_path / "empty").mkdir()
+    arguments = ("--box", "20,10,60,40", "--max-frames", "3", "--save", "json", "--json", "--model", model)
+    sources = (clip, tmp_path / "short", tmp_path / "empty")
+    assert track(monkeypatch, *sources, *arguments, "-o", tmp_path / "out") == 4
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["frames"], list(summary["failed"])) == (5, [str(tmp_path / "empty")])
+    assert [len(records(tmp_path / "out" / name)) for name in ("clip", "short")] == [3, 2]
+
+
+def test_dry_run_lists_and_writes_nothing(clip, tmp_path, monkeypatch, capsys):
+    arguments = ("--box", "1:20,10,60,40", "--box", "9@1:20,10,60,40", "--save", "json,csv", "--dry-run", "--json")
+    assert track(monkeypatch, clip, *arguments, "-o", tmp_path / "out", "--model", "absent") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["objects"], plan["prompts"]) == (1, 2)
+    assert plan["videos"][clip] == [str(tmp_path / "out" / name) for name in ("results.jsonl", "areas.csv")]
+    assert not (tmp_path / "out").exists()
+
+
+def test_frames_that_cannot_be_decoded_end_the_run_or_are_left_out(model, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(6):
+        Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(folder / f"{index}.png")
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:200])
+    arguments = (folder, "--box", "20,10,60,40", "--save", "json", "--model", model)
+    assert track(monkeypatch, *arguments, "-o", tmp_path / "strict") == 3
+    assert [result.frame for result in records(tmp_path / "strict")] == [0, 1, 2]
+    assert track(monkeypatch, *arguments, "--skip-bad-frames", "-o", tmp_path / "lenient") == 4
+    assert [result.frame for result in records(tmp_path / "lenient")] == [0, 1, 2, 4, 5]
+    assert list(json.loads((tmp_path / "lenient" / "run.json").read_text())["skipped"]) == ["3"]

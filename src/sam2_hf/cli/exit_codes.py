@@ -14,19 +14,31 @@ class ExitCode(enum.IntEnum):
     BELOW = 5
     MODEL = 6
     OUTPUT = 7
+    MEMORY = 8
     INTERRUPTED = 130
 
 
-def code_for(error: Exception) -> ExitCode:
+def code_for(error: BaseException) -> ExitCode:
     """The code for an error that reached the top of a command."""
     from sam2_hf import errors
 
     codes = (
+        (KeyboardInterrupt, ExitCode.INTERRUPTED),
         ((errors.PromptError, errors.ConfigError), ExitCode.USAGE),
         (errors.SourceError, ExitCode.NO_INPUT),
         (errors.CheckpointError, ExitCode.MODEL),
         (errors.MissingWeightsError, ExitCode.MODEL),
         (errors.MissingExtraError, ExitCode.MODEL),
-        ((FileExistsError, NotADirectoryError), ExitCode.OUTPUT),
+        ((FileExistsError, NotADirectoryError, errors.ConfigChangedError), ExitCode.OUTPUT),
     )
+    if is_out_of_memory(error):
+        return ExitCode.MEMORY
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.UNEXPECTED)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or its accelerator had too little memory. PyTorch says so in words, with several classes."""
+    words = ("out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )

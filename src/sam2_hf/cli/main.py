@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
@@ -13,17 +14,34 @@ from sam2_hf.cli.predict import predict
 from sam2_hf.cli.track import track
 from sam2_hf.cli.train import train
 
-app = typer.Typer(
-    help="Segment Anything 2: click, box or mask in, exact masks out.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(predict)
 app.command()(track)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(convert)
 app.command()(info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sam2-hf {version('sam2-hf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Segment Anything 2: click, box or mask in, exact masks out.
+
+    Start with `sam2-hf predict photo.jpg --point 300,150`, and see `sam2-hf COMMAND --help`.
+    """
 
 
 def run() -> None:

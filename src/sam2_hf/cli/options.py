@@ -1,8 +1,10 @@
-"""Options that several commands share."""
+"""Options that several commands share, in the panels that `--help` shows."""
 
 from typing import Annotated
 
 import typer
+
+MODEL, OUTPUT, MESSAGES = "Model", "Output", "Messages"
 
 Model = Annotated[
     str,
@@ -10,22 +12,57 @@ Model = Annotated[
         "--model",
         "-m",
         help="Hub id, folder, .pt or .safetensors file; 'auto': a release from cache or Hub, else the small "
-        "'embedded' one; 'stand-in': untrained.",
+        "'embedded' one.",
+        rich_help_panel=MODEL,
     ),
 ]
-Revision = Annotated[str | None, typer.Option(help="Revision of the Hub repository.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")]
-Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
-Output = Annotated[str | None, typer.Option("--output", "-o", help="Folder to write; default: runs/<command>/<n>.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of an earlier run.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask the Hub; take what is on this machine.")]
+Revision = Annotated[str | None, typer.Option(help="Revision of the Hub repository.", rich_help_panel=MODEL)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.", rich_help_panel=MODEL)]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=MODEL)]
+ObjectBatch = Annotated[
+    int,
+    typer.Option(min=1, help="Objects asked for at once; fewer need less memory.", rich_help_panel=MODEL),
+]
+Seed = Annotated[int, typer.Option(help="Of all random numbers.", rich_help_panel=MODEL)]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Never ask the Hub; take what is on this machine.", rich_help_panel=MODEL),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="Folder to write; default: runs/<command>/<n>.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of an earlier run.", rich_help_panel=OUTPUT)
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with an interrupted run in --output.", rich_help_panel=OUTPUT),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="List inputs and outputs; load nothing, write nothing.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress.", rich_help_panel=MESSAGES)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.", rich_help_panel=MESSAGES)]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.", rich_help_panel=MESSAGES)]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MESSAGES)]
 
 
 def say(message: str, quiet: bool) -> None:
     """A message for people, on stderr; stdout carries the summary only."""
     if not quiet:
         typer.echo(message, err=True)
+
+
+def listed(values: list[str] | None, known: tuple[str, ...], flag: str) -> tuple[str, ...]:
+    """Values of a repeatable option that also splits on commas.
+
+    Raises:
+        typer.BadParameter: a value that is not known.
+    """
+    names = [name.strip() for value in values or [] for name in value.split(",") if name.strip()]
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise typer.BadParameter(f"{flag} takes {', '.join(known)}, got {unknown!r}")
+    return tuple(dict.fromkeys(names))

@@ -1,187 +1,235 @@
-"""`sam2-hf predict`: masks of prompted objects in pictures."""
+"""`sam2-hf predict`: masks in pictures, of prompted objects or of everything."""
 
-import glob
 import json
-import os
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sam2_hf.cli import options
+from sam2_hf.cli import predict_plan as plan
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
+from sam2_hf.cli.predict_job import PredictJob
+from sam2_hf.cli.predict_outputs import FORMATS, KINDS
+from sam2_hf.cli.run_folder import check_folder, resume_command
+from sam2_hf.cli.run_folder import next_folder as next_folder  # other commands find it here
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif", ".jp2")
-SAVE_KINDS = {"overlay": ".png", "json": ".json", "masks": ".npz"}
+PROMPTS, EVERYTHING, KEEP = "Prompts", "Everything in a picture", "Which masks to keep"
+SOURCES, DRAWING = "Sources", "Overlays"
+ONLY_EVERYTHING = ("points_per_side", "crop_layers", "nms", "min_stability", "min_region_area", "max_det")
+ONLY_PROMPTS = ("normalized", "multimask", "max_hole_area", "max_sprinkle_area")
+FREE_TO_CHANGE = (  # when a run is resumed
+    *("output", "overwrite", "resume", "dry_run", "quiet", "verbose", "as_json", "no_progress", "show", "workers"),
+    *("device", "offline", "object_batch"),
+)
 
 
 def predict(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Pictures, folders or quoted globs.")],
-    point: Annotated[list[str] | None, typer.Option(help="[ID:]x,y[,-] in pixels; ',-' marks a point outside.")] = None,
-    box: Annotated[list[str] | None, typer.Option(help="[ID:]x0,y0,x1,y1 in pixels.")] = None,
-    mask: Annotated[list[str] | None, typer.Option(help="[ID:]FILE, a black and white picture of the object.")] = None,
-    normalized: Annotated[bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.")] = False,
-    multimask: Annotated[bool, typer.Option("--multimask", help="Keep three candidates per object.")] = False,
-    max_hole_area: Annotated[float, typer.Option(help="Fill holes up to this many low-resolution pixels.")] = 0.0,
-    max_sprinkle_area: Annotated[float, typer.Option(help="Remove specks up to this many.")] = 0.0,
-    save: Annotated[str, typer.Option(help="What to write, of overlay,json,masks.")] = "overlay,json",
+    context: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SRC...",
+            help="Pictures, folders, quoted globs, list.txt or list.csv, - for a list on stdin, addresses, "
+            "shard-{000..009}.tar, hub:user/name[:split[:column]], or videos, whose frames are pictures.",
+        ),
+    ],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="[ID:]x,y[,-] in pixels; ',-' marks a point outside.", rich_help_panel=PROMPTS),
+    ] = None,
+    box: Annotated[list[str] | None, typer.Option(help="[ID:]x0,y0,x1,y1 in pixels.", rich_help_panel=PROMPTS)] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="[ID:]FILE, a black and white picture of the object.", rich_help_panel=PROMPTS),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="prompts.json of an earlier run, or session.json of the browser.", rich_help_panel=PROMPTS),
+    ] = None,
+    normalized: Annotated[
+        bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.", rich_help_panel=PROMPTS)
+    ] = False,
+    multimask: Annotated[
+        bool, typer.Option("--multimask", help="Keep three candidates per object.", rich_help_panel=PROMPTS)
+    ] = False,
+    max_hole_area: Annotated[
+        float,
+        typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=PROMPTS),
+    ] = 0.0,
+    max_sprinkle_area: Annotated[
+        float, typer.Option(min=0, help="Remove specks up to this many.", rich_help_panel=PROMPTS)
+    ] = 0.0,
+    everything: Annotated[
+        bool,
+        typer.Option("--everything", help="Find all objects, without prompts.", rich_help_panel=EVERYTHING),
+    ] = False,
+    points_per_side: Annotated[
+        int, typer.Option(min=1, help="Clicks along each side; more find smaller objects.", rich_help_panel=EVERYTHING)
+    ] = 32,
+    crop_layers: Annotated[
+        int, typer.Option(min=0, help="Look again in 4, 16, ... parts of the picture.", rich_help_panel=EVERYTHING)
+    ] = 0,
+    nms: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Boxes that overlap more are one object.", rich_help_panel=EVERYTHING),
+    ] = 0.7,
+    min_stability: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Least stability of a mask's outline.", rich_help_panel=EVERYTHING),
+    ] = 0.95,
+    min_region_area: Annotated[
+        float,
+        typer.Option(min=0, help="Remove parts and fill holes below this many pixels.", rich_help_panel=EVERYTHING),
+    ] = 0.0,
+    max_det: Annotated[
+        int, typer.Option(min=1, help="At most so many objects, the best ones.", rich_help_panel=EVERYTHING)
+    ] = 300,
+    min_iou: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least estimated IoU; default: 0, and 0.8 with --everything.",
+            rich_help_panel=KEEP,
+        ),
+    ] = None,
+    min_area: Annotated[int, typer.Option(min=0, help="Least area in pixels.", rich_help_panel=KEEP)] = 0,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive/--no-recursive", help="Look into the folders of a folder.", rich_help_panel=SOURCES),
+    ] = False,
+    start: Annotated[int, typer.Option(min=0, help="First frame of a video.", rich_help_panel=SOURCES)] = 0,
+    end: Annotated[
+        int | None, typer.Option(min=1, help="Frame of a video to stop before.", rich_help_panel=SOURCES)
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Take every N-th frame of it.", rich_help_panel=SOURCES)] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=SOURCES)] = 2,
+    save: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What to write, of {','.join(KINDS)}; default: overlay,json.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help=f"Label files too, of {','.join(FORMATS)}.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=1, help="How opaque masks are drawn.", rich_help_panel=DRAWING)
+    ] = 0.5,
+    palette: Annotated[
+        str | None, typer.Option(help="Colours of objects, as #ff0000,#00ff00.", rich_help_panel=DRAWING)
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(min=16, help="Longest side of overlays in pixels.", rich_help_panel=DRAWING)
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Open every overlay in a window.", rich_help_panel=DRAWING)
+    ] = False,
+    object_batch: options.ObjectBatch = 64,
     model: options.Model = "auto",
     revision: options.Revision = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    seed: options.Seed = 0,
+    offline: options.Offline = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
     no_progress: options.NoProgress = False,
-    offline: options.Offline = False,
 ) -> None:
-    """Segment objects in pictures, from points, boxes or masks.
+    """Segment objects in pictures: from points, boxes or masks, or everything there is.
 
     Example: sam2-hf predict photo.jpg --point 500,375 --box 2:10,20,300,400 -o out
+
+    Example: sam2-hf predict photos/ --recursive --everything --format coco -o out
     """
-    from sam2_hf.cli.prompt_options import read_options
+    chosen = context.params
+    _check_together(context)
+    requests = plan.requests_of(chosen)
+    pictures = plan.pictures_of(chosen)
+    plan.check_prompts(requests, pictures, everything)
+    outputs = plan.outputs_of(chosen)
+    names = plan.names_of(pictures)
+    given = {name: value for name, value in chosen.items() if name not in FREE_TO_CHANGE}
+    check_folder(outputs.folder, given, overwrite=overwrite, resume=resume)
+    plan.check_files(pictures, names, outputs, may_exist=overwrite or resume)
+    if dry_run:
+        plan.list_run(pictures, names, outputs, as_json)
+        return
+    settings = plan.settings_of(chosen, pictures.length)
+    job = PredictJob(pictures, names, outputs, given=given, settings=settings, requests=requests)
+    _run(job, chosen, requests)
 
-    kinds = _kinds(save)
-    prompts = read_options(point or [], box or [], mask or [])
-    if not prompts.object_ids:
-        raise PromptError("no prompt given; pass --point, --box or --mask")
-    pictures = _pictures(sources)
-    folder = next_folder("predict") if output is None else Path(output)
-    targets = {picture: _targets(folder, picture, pictures, kinds) for picture in pictures}
-    _check_free(targets, overwrite)
-    arguments = {**_arguments(prompts), "normalized": normalized, "multimask": multimask}
-    arguments |= {"max_hole_area": max_hole_area, "max_sprinkle_area": max_sprinkle_area}
 
-    from sam2_hf.cli.model_choice import load
-    from sam2_hf.processing.prompts import read_prompts
+def _check_together(context: typer.Context) -> None:
+    """Options that mean nothing beside each other."""
+    chosen = context.params
+    refused = ONLY_PROMPTS if chosen["everything"] else ONLY_EVERYTHING
+    for name in refused:
+        if context.get_parameter_source(name).name == "COMMANDLINE":
+            flag = name.replace("_", "-")
+            reason = "goes with prompts, not with --everything" if chosen["everything"] else "goes with --everything"
+            raise typer.BadParameter(f"--{flag} {reason}")
+    if chosen["resume"] and chosen["output"] is None:
+        raise typer.BadParameter("--resume needs --output, the folder of the run to go on with")
+    if chosen["end"] is not None and chosen["end"] <= chosen["start"]:
+        raise typer.BadParameter(f"--end {chosen['end']} must be after --start {chosen['start']}")
 
-    read_prompts(1, arguments.get("points"), arguments.get("labels"), arguments.get("boxes"))  # before the model
-    network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)
-    options.say(line, quiet)
-    bar = not (quiet or no_progress or len(pictures) == 1)
-    failed = _run(network, processor, targets, arguments, bar=bar, quiet=quiet, verbose=verbose)
-    summary = {"output": str(folder), "pictures": len(pictures), "failed": failed}
-    done = f"{len(pictures) - len(failed)} of {len(pictures)} pictures segmented, written to {folder}"
-    typer.echo(json.dumps(summary) if as_json else done)
+
+def _run(job: PredictJob, chosen: dict, requests: list) -> None:
+    from transformers import set_seed
+
+    from sam2_hf.cli.predict_methods import WithinMemory
+    from sam2_hf.pipelines.loading import load
+
+    where = {name: chosen[name] for name in ("revision", "device", "dtype", "offline")}
+    network, processor, line = load(chosen["model"], **where)
+    options.say(line, chosen["quiet"])
+    set_seed(chosen["seed"])
+    method = _method(network, processor, chosen, requests)
+    status = job.run(WithinMemory(method, chosen["object_batch"], job.say))
+    _report(job, status, chosen)
+
+
+def _method(network, processor, chosen: dict, requests: list):
+    from sam2_hf.cli.predict_methods import Everything, FromPrompts
+
+    if not chosen["everything"]:
+        return FromPrompts(network, processor, requests, {name: chosen[name] for name in ONLY_PROMPTS})
+    how = {
+        "points_per_side": chosen["points_per_side"],
+        "crop_n_layers": chosen["crop_layers"],
+        "box_nms_thresh": chosen["nms"],
+        "crop_nms_thresh": chosen["nms"],
+        "stability_score_thresh": chosen["min_stability"],
+        "min_mask_region_area": chosen["min_region_area"],
+    }
+    if chosen["min_iou"] is not None:
+        how["pred_iou_thresh"] = chosen["min_iou"]
+    return Everything(network, processor, how)
+
+
+def _report(job: PredictJob, status: str, chosen: dict) -> None:
+    """The summary on stdout, how to go on on stderr, and the exit code."""
+    counts, failed = job.counts, job.failed
+    finished = counts["done"] + counts["resumed"]
+    if chosen["as_json"]:
+        summary = {"output": str(job.folder), "pictures": counts["pictures"], "failed": failed, "status": status}
+        typer.echo(json.dumps(summary))
+    else:
+        typer.echo(f"{finished} of {counts['pictures']} pictures segmented, written to {job.folder}")
+    for line in job.table():
+        options.say(line, chosen["quiet"])
+    if status == "interrupted":
+        options.say(f"interrupted; go on with: {resume_command(job.folder)}", chosen["quiet"])
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if not counts["pictures"]:
+        options.say("the sources gave no picture", chosen["quiet"])
+        raise typer.Exit(ExitCode.NO_INPUT)
     if failed:
         raise typer.Exit(ExitCode.SOME_FAILED)
-
-
-def _run(
-    network, processor, targets: dict, arguments: dict, *, bar: bool, quiet: bool, verbose: bool
-) -> dict[str, str]:
-    """Segments picture by picture; returns the error of each picture that failed."""
-    from tqdm import tqdm
-
-    from sam2_hf.pipelines.image import segment
-
-    def say(line: str) -> None:
-        if not quiet:
-            tqdm.write(line, file=sys.stderr)  # above the bar, if there is one
-
-    failed = {}
-    for picture, files in tqdm(targets.items(), disable=None if bar else True, unit="picture"):
-        try:
-            result = segment(network, processor, picture, **arguments)
-        except Sam2Error as error:
-            if verbose:
-                raise
-            failed[str(picture)] = str(error)
-            say(str(error) if str(error).startswith(str(picture)) else f"{picture}: {error}")
-            continue
-        for file in files.values():
-            result.save(file, overwrite=True)  # names were checked before the model was loaded
-            say(f"{file}")
-        say(f"{picture}: {result.summary()}")
-    return failed
-
-
-def _arguments(prompts) -> dict:
-    """Prompts as `segment` takes them."""
-    arguments: dict = {"object_ids": prompts.object_ids}
-    if any(prompts.points):
-        arguments |= {"points": [prompts.points], "labels": [prompts.labels]}
-    if any(prompts.boxes):
-        arguments["boxes"] = [prompts.boxes]
-    if any(prompts.mask_files):
-        if not all(prompts.mask_files):
-            raise PromptError("give a --mask for every object or for none")
-        arguments["masks"] = _read_masks(prompts.mask_files)
-    return arguments
-
-
-def _read_masks(files: list[str]):
-    """(objects, height, width) of black and white pictures of one size."""
-    import numpy as np
-
-    from sam2_hf.cli.prompt_options import read_mask
-
-    masks = [read_mask(file) for file in files]
-    if len({mask.shape for mask in masks}) != 1:
-        raise PromptError(f"mask files differ in size: {', '.join(map(str, {mask.shape for mask in masks}))}")
-    return np.stack(masks)
-
-
-def _kinds(save: str) -> list[str]:
-    kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
-    unknown = [kind for kind in kinds if kind not in SAVE_KINDS]
-    if unknown or not kinds:
-        raise typer.BadParameter(f"--save takes {', '.join(SAVE_KINDS)}, got {save!r}")
-    return kinds
-
-
-def _pictures(sources: list[str]) -> list[Path]:
-    """Files named one by one, in folders, or by globs, in natural order within each source."""
-    found: list[Path] = []
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            matches = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
-            matches = [file for file in matches if not file.name.startswith(".")]
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = [Path(match) for match in glob.glob(source, recursive=True)]
-        if not matches:
-            raise SourceError(f"{source}: no picture found; give a file, a folder with pictures or a quoted glob")
-        found += sorted(matches, key=_natural)
-    return list(dict.fromkeys(found))
-
-
-def _natural(path: Path) -> list:
-    """2 before 10."""
-    import re
-
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(path)) if part]
-
-
-def next_folder(command: str) -> Path:
-    """`runs/<command>/<n>` with the next free number."""
-    runs = Path("runs", command)
-    taken = [int(entry) for entry in (os.listdir(runs) if runs.is_dir() else []) if entry.isdigit()]
-    return runs / str(max(taken, default=0) + 1)
-
-
-def _targets(folder: Path, picture: Path, pictures: list[Path], kinds: list[str]) -> dict[str, Path]:
-    """Output files of one picture. Pictures that share a stem keep their whole name."""
-    shared = sum(other.stem == picture.stem for other in pictures) > 1
-    stem = picture.name if shared else picture.stem
-    return {kind: folder / f"{stem}{SAVE_KINDS[kind]}" for kind in kinds}
-
-
-def _check_free(targets: dict[Path, dict[str, Path]], overwrite: bool) -> None:
-    files = [file for own in targets.values() for file in own.values()]
-    sources = {picture.resolve() for picture in targets}
-    for file in files:
-        if file.resolve() in sources:
-            raise OutputExistsError(f"{file}: is a picture to be segmented; choose another --output")
-    twice = next((file for file in files if files.count(file) > 1), None)
-    if twice is not None:
-        raise OutputExistsError(f"{twice}: two pictures of one name would be written there; segment them in two runs")
-    existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
-        raise OutputExistsError(f"{existing[0]}: exists already; pass --overwrite or another --output")

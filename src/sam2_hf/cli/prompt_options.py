@@ -1,96 +1,73 @@
 """Prompts as written on the command line: `[ID:]x,y[,-]`, `[ID:]x0,y0,x1,y1`, `[ID:]FILE`; videos: `[FRAME@]` first."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sam2_hf.errors import PromptError
 
 
-@dataclass(slots=True)
-class WrittenPrompts:
-    """Prompts of the objects, in the order of their ids."""
-
-    object_ids: list[int] = field(default_factory=list)
-    points: list[list[list[float]]] = field(default_factory=list)
-    labels: list[list[int]] = field(default_factory=list)
-    boxes: list[list[float]] = field(default_factory=list)
-    mask_files: list[str | None] = field(default_factory=list)
-
-
-def read_options(points: list[str], boxes: list[str], masks: list[str]) -> WrittenPrompts:
-    """Groups options by object. Points without an id are object 1's; each box or mask without one is a new object."""
-    objects: dict[int, dict] = {}
-
-    def entry(object_id: int) -> dict:
-        return objects.setdefault(object_id, {"points": [], "labels": [], "box": [], "mask": None})
-
-    for kind, texts in (("box", boxes), ("mask", masks)):
-        for position, text in enumerate(texts, start=1):
-            object_id, value = _split_id(text, default=position)
-            if entry(object_id)[kind]:
-                raise PromptError(
-                    f"--{kind} {text!r}: object {object_id} has a {kind} already; number objects as ID:..."
-                )
-            entry(object_id)[kind] = _numbers(text, value, 4, "--box x0,y0,x1,y1") if kind == "box" else value
-    for text in points:
-        object_id, value = _split_id(text, default=1)
-        is_outside = value.endswith(",-")
-        entry(object_id)["points"].append(_numbers(text, value.removesuffix(",-"), 2, "--point x,y[,-]"))
-        entry(object_id)["labels"].append(0 if is_outside else 1)
-    ids = sorted(objects)
-    return WrittenPrompts(
-        object_ids=ids,
-        points=[objects[i]["points"] for i in ids],
-        labels=[objects[i]["labels"] for i in ids],
-        boxes=[objects[i]["box"] for i in ids],
-        mask_files=[objects[i]["mask"] for i in ids],
-    )
-
-
 @dataclass(slots=True, kw_only=True)
-class VideoPrompt:
-    """What was written for one object on one frame."""
+class WrittenPrompt:
+    """What was written for one object on one frame; a picture is frame 0."""
 
     frame: int
     object_id: int
-    points: list[list[float]]
-    labels: list[int]
-    box: list[float]
-    mask_file: str | None
+    points: list[list[float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    box: list[float] = field(default_factory=list)
+    mask_file: str | None = None
 
-    def arguments(self) -> dict:
-        """As `Sam2InferenceSession.add_prompt` takes it."""
-        given = {"frame_index": self.frame, "object_id": self.object_id}
-        if self.points:
-            given |= {"points": self.points, "labels": self.labels}
-        if self.box:
-            given["box"] = self.box
-        if self.mask_file:
-            given["mask"] = read_mask(self.mask_file)
-        return given
+    def as_object(self) -> dict:
+        """As an entry of `objects`, which every task takes."""
+        return {
+            "id": self.object_id,
+            "frame": self.frame,
+            "points": self.points,
+            "labels": self.labels,
+            "box": self.box,
+            "mask": None if self.mask_file is None else read_mask(self.mask_file),
+        }
 
 
-def read_video_options(points: list[str], boxes: list[str], masks: list[str]) -> list[VideoPrompt]:
+def read_options(points: list[str], boxes: list[str], masks: list[str], frame: int = 0) -> list[WrittenPrompt]:
+    """Groups options by object, in the order of their ids.
+
+    Points without an id are object 1's; each box or mask without one is a new object.
+    """
+    objects: dict[int, WrittenPrompt] = {}
+
+    def entry(text: str, default: int) -> tuple[WrittenPrompt, str]:
+        object_id, value = _split_id(text, default)
+        return objects.setdefault(object_id, WrittenPrompt(frame=frame, object_id=object_id)), value
+
+    for position, text in enumerate(boxes, start=1):
+        prompt, value = entry(text, position)
+        _refuse_second("box", text, prompt.object_id, prompt.box)
+        prompt.box = _numbers(text, value, 4, "--box x0,y0,x1,y1")
+    for position, text in enumerate(masks, start=1):
+        prompt, value = entry(text, position)
+        _refuse_second("mask", text, prompt.object_id, prompt.mask_file)
+        prompt.mask_file = value
+    for text in points:
+        prompt, value = entry(text, 1)
+        prompt.points.append(_numbers(text, value.removesuffix(",-"), 2, "--point x,y[,-]"))
+        prompt.labels.append(0 if value.endswith(",-") else 1)
+    return [objects[object_id] for object_id in sorted(objects)]
+
+
+def read_video_options(points: list[str], boxes: list[str], masks: list[str]) -> list[WrittenPrompt]:
     """Groups options by frame and object, in the order of frames."""
     frames: dict[int, tuple[list[str], list[str], list[str]]] = {}
     for kind, texts in enumerate((points, boxes, masks)):
         for text in texts:
             frame, value = _split_frame(text)
             frames.setdefault(frame, ([], [], []))[kind].append(value)
-    prompts = []
-    for frame in sorted(frames):
-        written = read_options(*frames[frame])
-        for row, object_id in enumerate(written.object_ids):
-            prompts.append(
-                VideoPrompt(
-                    frame=frame,
-                    object_id=object_id,
-                    points=written.points[row],
-                    labels=written.labels[row],
-                    box=written.boxes[row],
-                    mask_file=written.mask_files[row],
-                )
-            )
-    return prompts
+    return [prompt for frame in sorted(frames) for prompt in read_options(*frames[frame], frame)]
+
+
+def _refuse_second(kind: str, text: str, object_id: int, present) -> None:
+    if present:
+        raise PromptError(f"--{kind} {text!r}: object {object_id} has a {kind} already; number objects as ID:...")
 
 
 def read_mask(file: str):
@@ -102,6 +79,28 @@ def read_mask(file: str):
     picture = open_picture(file)
     inside = np.asarray(picture) > 0 if picture.mode in ("P", "1") else np.asarray(picture.convert("L")) >= 128
     return inside.astype(np.uint8)
+
+
+def read_index_masks(text: str) -> list[dict]:
+    """Objects of a picture of object numbers, `[FRAME@]FILE`, or of the first such picture of a folder.
+
+    The frame of a folder's picture is the number that it is named by, else 0.
+    """
+    from sam2_hf.processing.picture_files import pictures_in, read_ids
+
+    frame, name = _split_frame(text)
+    path = Path(name)
+    if path.is_dir():
+        pictures = pictures_in(path)
+        if not pictures:
+            raise PromptError(f"{path}: there is no picture of object numbers in this folder")
+        path = pictures[0]
+        frame = int(path.stem) if path.stem.isdigit() else frame
+    ids = read_ids(path)
+    numbers = sorted(set(ids.ravel().tolist()) - {0})
+    if not numbers:
+        raise PromptError(f"{path}: every pixel is 0; objects are numbers from 1")
+    return [{"id": number, "frame": frame, "mask": ids == number} for number in numbers]
 
 
 def _split_frame(text: str) -> tuple[int, str]:

@@ -2,11 +2,21 @@
 
 import hashlib
 import json
+import os
+import shlex
+import sys
 from pathlib import Path
 
-from sam2_hf.errors import OutputExistsError
+from sam2_hf.errors import ConfigChangedError, OutputExistsError
 
 RUN = "run.json"
+
+
+def next_folder(command: str) -> Path:
+    """`runs/<command>/<n>` with the next free number."""
+    runs = Path("runs", command)
+    taken = [int(entry) for entry in (os.listdir(runs) if runs.is_dir() else []) if entry.isdigit()]
+    return runs / str(max(taken, default=0) + 1)
 
 
 def check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) -> None:
@@ -14,6 +24,10 @@ def check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) ->
 
     Args:
         given: the options that a resumed run must share.
+
+    Raises:
+        ConfigChangedError: the run to be resumed was begun with other options.
+        OutputExistsError: there is a run already, or none to resume.
     """
     run = folder / RUN
     if not run.exists():
@@ -22,18 +36,27 @@ def check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) ->
         return
     if resume:
         before = json.loads(run.read_text())["options"]
-        changed = [name for name, value in given.items() if before.get(name) != value]
+        now = json.loads(json.dumps(given))  # as it would have been written
+        changed = [name for name, value in now.items() if before.get(name) != value]
         if changed:
-            was, now = before.get(changed[0]), given[changed[0]]
-            raise OutputExistsError(f"{folder}: was made with {changed[0]}={was}, now {now}; use another --output")
+            name = changed[0]
+            difference = f"was made with {name}={before.get(name)}, now {now[name]}"
+            raise ConfigChangedError(f"{folder}: {difference}; use --overwrite or another --output")
     elif not overwrite:
         raise OutputExistsError(f"{folder}: holds a run already; pass --overwrite, --resume or another --output")
 
 
 def write_run(folder: Path, command: str, given: dict, status: str, **more) -> None:
     """Writes `run.json`."""
-    from sam2_hf.pipelines.results import write_whole
+    from sam2_hf.pipelines.writing.files import write_whole
 
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
     record = {"command": command, "options": given, "hash": digest, "status": status, **more}
     write_whole(folder / RUN, json.dumps(record, indent=1).encode(), overwrite=True)
+
+
+def resume_command(folder: Path) -> str:
+    """The command line of this process, changed so that it goes on with the run in `folder`."""
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--overwrite", "--resume")]
+    is_named = any(argument.startswith(("-o", "--output")) for argument in arguments)
+    return shlex.join(["sam2-hf", *arguments, "--resume", *([] if is_named else ["--output", str(folder)])])

@@ -1,8 +1,6 @@
-"""`sam2-hf track`: follow prompted objects through a video."""
+"""`sam2-hf track`: follow objects through videos, prompted ones or everything there is."""
 
 import json
-import signal
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,224 +8,282 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.predict import next_folder
-from sam2_hf.cli.run_folder import RUN, check_folder, write_run
-from sam2_hf.errors import PromptError, Sam2Error, SourceError
+from sam2_hf.cli.run_folder import check_folder, next_folder, resume_command
+from sam2_hf.cli.track_outputs import KINDS
+from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
 
-SAVE_KINDS = ("overlay", "json", "davis", "coco", "csv")
+PROMPTS, EVERYTHING, PART, MEMORY = "Prompts", "Everything in a video", "Which part, which way", "How to track"
 DIRECTIONS, KEEP = ("forward", "backward", "both"), ("window", "all")
-OUTPUTS = ("overlay.mp4", "coco.json", "areas.csv")
-RESULTS, STATE = "results.jsonl", "session.safetensors"
+FREE_TO_CHANGE = (  # when a run is resumed
+    *("output", "overwrite", "resume", "dry_run", "quiet", "verbose", "as_json", "no_progress", "show"),
+    *("device", "offline", "checkpoint_every", "sources"),
+)
+ONLY_EVERYTHING = (
+    "detect_every",
+    "track_iou",
+    "max_objects",
+    "points_per_side",
+    "min_iou",
+    "min_stability",
+    "min_area",
+)
+NOT_EVERYTHING = ("point", "box", "mask", "init_masks", "prompts", "normalized", "direction")
 
 
 def track(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Video file or folder of frames.")],
-    point: Annotated[list[str] | None, typer.Option(help="[FRAME@][ID:]x,y[,-] in pixels; ',-' is outside.")] = None,
-    box: Annotated[list[str] | None, typer.Option(help="[FRAME@][ID:]x0,y0,x1,y1 in pixels.")] = None,
-    mask: Annotated[list[str] | None, typer.Option(help="[FRAME@][ID:]FILE, black and white.")] = None,
-    normalized: Annotated[bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.")] = False,
-    direction: Annotated[str, typer.Option(help="forward, backward or both.")] = "forward",
-    start: Annotated[int | None, typer.Option(help="Frame to start at; default: the first prompted one.")] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="At most so many frames in each direction.")] = None,
-    keep: Annotated[str, typer.Option(help="window (bounded memory) or all.")] = "window",
-    fill_hole_area: Annotated[int, typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.")] = 8,
-    non_overlap: Annotated[bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.")] = False,
-    upstream: Annotated[bool, typer.Option("--upstream", help="Track as the original does.")] = False,
-    save: Annotated[str, typer.Option(help=f"What to write, of {','.join(SAVE_KINDS)}.")] = "overlay,json",
-    fps: Annotated[float | None, typer.Option(help="Of the overlay video; default: the source's.")] = None,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Frames between two checkpoints for --resume.")] = 500,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --output.")] = False,
+    context: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SRC...",
+            help="Video files, folders of frames, addresses or a camera number; several are one run each.",
+        ),
+    ],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="[FRAME@][ID:]x,y[,-] in pixels; ',-' is outside.", rich_help_panel=PROMPTS),
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(help="[FRAME@][ID:]x0,y0,x1,y1 in pixels.", rich_help_panel=PROMPTS)
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="[FRAME@][ID:]FILE, black and white.", rich_help_panel=PROMPTS)
+    ] = None,
+    init_masks: Annotated[
+        str | None,
+        typer.Option(
+            help="[FRAME@]FILE, a picture of object numbers, or a folder whose first picture is one.",
+            rich_help_panel=PROMPTS,
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="prompts.json of an earlier run, or session.json of the browser.", rich_help_panel=PROMPTS),
+    ] = None,
+    normalized: Annotated[
+        bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.", rich_help_panel=PROMPTS)
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Find all objects, without prompts.", rich_help_panel=EVERYTHING)
+    ] = False,
+    detect_every: Annotated[
+        int, typer.Option(min=1, help="Look for new objects every so many frames.", rich_help_panel=EVERYTHING)
+    ] = 20,
+    track_iou: Annotated[
+        float,
+        typer.Option(min=0.01, max=1, help="Covered by more than this share: not new.", rich_help_panel=EVERYTHING),
+    ] = 0.5,
+    max_objects: Annotated[
+        int, typer.Option(min=0, help="Follow at most so many at a time; 0: no limit.", rich_help_panel=EVERYTHING)
+    ] = 0,
+    points_per_side: Annotated[
+        int, typer.Option(min=1, help="Clicks along each side of a frame.", rich_help_panel=EVERYTHING)
+    ] = 32,
+    min_iou: Annotated[
+        float, typer.Option(min=0, max=1, help="Least estimated IoU of a find.", rich_help_panel=EVERYTHING)
+    ] = 0.8,
+    min_stability: Annotated[
+        float, typer.Option(min=0, max=1, help="Least stability of a find.", rich_help_panel=EVERYTHING)
+    ] = 0.95,
+    min_area: Annotated[
+        int, typer.Option(min=0, help="Least area of a find in pixels.", rich_help_panel=EVERYTHING)
+    ] = 16,
+    direction: Annotated[str, typer.Option(help="forward, backward or both.", rich_help_panel=PART)] = "forward",
+    start: Annotated[
+        int | None, typer.Option(min=0, help="Frame to start at; default: the first prompted.", rich_help_panel=PART)
+    ] = None,
+    end: Annotated[int | None, typer.Option(min=1, help="Frame to stop before.", rich_help_panel=PART)] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Look at every so manieth frame.", rich_help_panel=PART)] = 1,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="At most so many frames in each direction.", rich_help_panel=PART)
+    ] = None,
+    skip_bad_frames: Annotated[
+        bool,
+        typer.Option("--skip-bad-frames", help="Leave frames out that cannot be decoded.", rich_help_panel=PART),
+    ] = False,
+    keep: Annotated[str, typer.Option(help="window (bounded memory) or all.", rich_help_panel=MEMORY)] = "window",
+    keep_corrections: Annotated[
+        bool,
+        typer.Option(
+            "--keep-corrections/--no-keep-corrections", help="A corrected frame is remembered.", rich_help_panel=MEMORY
+        ),
+    ] = True,
+    max_prompted_frames: Annotated[
+        int | None, typer.Option(min=2, help="Prompted frames looked back at; default: all.", rich_help_panel=MEMORY)
+    ] = None,
+    include_before_first_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--include-before-first-prompt", help="Look for objects before their prompt.", rich_help_panel=MEMORY
+        ),
+    ] = False,
+    fill_hole_area: Annotated[
+        int, typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=MEMORY)
+    ] = 8,
+    non_overlap: Annotated[
+        bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.", rich_help_panel=MEMORY)
+    ] = False,
+    upstream: Annotated[
+        bool, typer.Option("--upstream", help="Track as the original does.", rich_help_panel=MEMORY)
+    ] = False,
+    save: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What to write, of {','.join(KINDS)}; default: overlay,json.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Of written videos; default: the source's.", rich_help_panel=options.OUTPUT)
+    ] = None,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Frames between two saves for --resume.", rich_help_panel=options.OUTPUT)
+    ] = 500,
+    show: Annotated[
+        bool, typer.Option("--show", help="Open the overlay at the end.", rich_help_panel=options.OUTPUT)
+    ] = False,
     model: options.Model = "auto",
     revision: options.Revision = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    seed: options.Seed = 0,
+    offline: options.Offline = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
     no_progress: options.NoProgress = False,
-    offline: options.Offline = False,
 ) -> None:
-    """Follow objects through a video, from points, boxes or masks on any frame.
+    """Follow objects through a video: from points, boxes or masks on any frame, or everything there is.
 
     Example: sam2-hf track clip.mp4 --box 0@1:300,0,500,400 --point 40@2:410,80 -o out
+
+    Example: sam2-hf track clip.mp4 --everything --max-objects 20 -o out
     """
-    from sam2_hf.cli.prompt_options import read_video_options
+    chosen = context.params
+    _check_values(context)
+    kinds = options.listed(save, KINDS, "--save") or ("overlay", "json")
+    for source in sources:
+        _check_source(source)
+    requests = [] if everything else _requests(chosen)
+    folders = _folders(sources, next_folder("track") if output is None else Path(output))
+    given = {name: value for name, value in chosen.items() if name not in FREE_TO_CHANGE}
+    for source, folder in folders.items():
+        check_folder(folder, {"source": source, **given}, overwrite=overwrite, resume=resume)
+    if dry_run:
+        _list(folders, kinds, requests, as_json)
+        return
 
-    kinds = [kind.strip() for kind in save.split(",") if kind.strip()]
-    _check_values(kinds, save, direction, keep, fps)
-    if not Path(source).exists():
-        raise SourceError(f"{source}: no such video file or folder")
-    prompts = read_video_options(point or [], box or [], mask or [])
-    if not prompts:
-        raise PromptError("no prompt given; pass --point, --box or --mask")
-    folder = next_folder("track") if output is None else Path(output)
-    choices = {"direction": direction, "start": start, "max_frames": max_frames, "keep": keep}
-    choices |= {"fill_hole_area": fill_hole_area, "non_overlap": non_overlap, "upstream": upstream}
-    given = {"source": source, "prompts": repr(prompts), "normalized": normalized, **choices}
-    given |= {"model": model, "revision": revision, "dtype": dtype}
-    check_folder(folder, given, overwrite=overwrite, resume=resume)
+    import torch
 
-    from sam2_hf.cli.model_choice import load
+    from sam2_hf.cli.track_job import TrackJob
+    from sam2_hf.pipelines.loading import load
 
+    torch.manual_seed(seed)
     network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)
     options.say(line, quiet)
-    session, done = _session(network, processor, source, prompts, choices, folder, normalized, resume)
-    if resume and not done:
-        options.say("--resume: no state to go on from (only forward passes keep one); tracking from the start", quiet)
-    job = _Job(folder, kinds, session, fps, checkpoint_every, bar=not (quiet or no_progress))
-    passed = job.begin(done, choices)  # refuses what cannot be followed before anything is written
-    if not resume:
-        _clear(folder)
-    finished = _run(job, done, passed, given)
-    if not finished:
-        options.say(f"interrupted; go on with the same command and --resume --output {folder}", quiet)
-    summary = {"output": str(folder), "frames": job.frames, "status": "done" if finished else "interrupted"}
-    typer.echo(json.dumps(summary) if as_json else f"{job.frames} frames tracked, written to {folder}")
-    if not finished:
-        raise typer.Exit(ExitCode.INTERRUPTED)
-
-
-class _Job:
-    """One run: feeds sinks, saves checkpoints, ends after a whole frame when it is interrupted."""
-
-    def __init__(self, folder: Path, kinds: list[str], session, fps: float | None, every: int, bar: bool):
-        self.folder, self.kinds, self.session, self.every, self.bar = folder, kinds, session, every, bar
-        self.fps = fps or session.source.fps
-        self.frames = 0
-        self.stop = False
-
-    def begin(self, done: list, choices: dict):
-        """The pass that is still to do."""
-        from sam2_hf.pipelines.video import follow
-
-        span = {"start_frame": choices["start"], "max_frames": choices["max_frames"]}
-        if done:
-            span["start_frame"] = done[-1].frame + 1
-            span["max_frames"] = None if span["max_frames"] is None else span["max_frames"] - len(done)
-            if span["max_frames"] == 0 or span["start_frame"] >= self.session.num_frames:
-                return iter(())
-        return follow(self.session, choices["direction"], **span)
-
-    def run(self, done: list, passed) -> bool:
-        """Replays results of an earlier part, then tracks on. False: interrupted, with a checkpoint."""
-        from tqdm import tqdm
-
-        from sam2_hf.pipelines.video import with_picture
-
-        with ExitStack() as stack:
-            self._catch_signals(stack)
-            lines, *pictures = self._sinks(len(done))
-            for sink in (lines, *pictures):
-                stack.callback(sink.close)
-            for result in done:
-                self._write(pictures, with_picture(result, self.session))
-                if self.stop:
-                    return False
-            try:
-                for result in tqdm(passed, disable=None if self.bar else True, unit="frame"):
-                    self._write((lines, *pictures), result)
-                    if self.stop or self.frames % self.every == 0:
-                        self.session.save(self.folder / STATE)
-                    if self.stop:
-                        return False
-            except Sam2Error:  # a broken frame: what was tracked before it can be resumed
-                self.session.save(self.folder / STATE)
+    done, failed = [], {}
+    for source, folder in folders.items():
+        job = TrackJob(folder, source, kinds, {"source": source, **given}, chosen, requests, (network, processor))
+        try:
+            done.append(job.run())
+        except Sam2Error as error:
+            if len(folders) == 1 or verbose:
                 raise
-        return True
-
-    def _catch_signals(self, stack: ExitStack) -> None:
-        """The first Ctrl-C or SIGTERM lets the frame be finished, the second stops at once."""
-
-        def note(number, frame):
-            if self.stop:
-                raise KeyboardInterrupt
-            self.stop = True
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            stack.callback(signal.signal, number, signal.signal(number, note))
-
-    def _write(self, sinks, result) -> None:
-        for sink in sinks:
-            sink.write(result)
-        self.frames += 1
-
-    def _sinks(self, keep: int) -> list:
-        from sam2_hf.pipelines import video_writers as writers
-
-        make = {
-            "overlay": lambda: writers.OverlayVideo(self.folder / "overlay.mp4", self.fps),
-            "davis": lambda: writers.DavisPngs(self.folder / "davis"),
-            "coco": lambda: writers.CocoJson(self.folder / "coco.json"),
-            "csv": lambda: writers.AreasCsv(self.folder / "areas.csv"),
-        }
-        lines = writers.Jsonl(self.folder / RESULTS, keep)
-        return [lines, *(make[kind]() for kind in self.kinds if kind != "json")]
+            failed[source] = str(error)
+            options.say(f"{source}: {error}", quiet)
+        if done and done[-1]["status"] == "interrupted":
+            break
+    _report(done, failed, folders, quiet=quiet, as_json=as_json)
 
 
-def _check_values(kinds: list[str], save: str, direction: str, keep: str, fps: float | None) -> None:
-    if not kinds or set(kinds) - set(SAVE_KINDS):
-        raise typer.BadParameter(f"--save takes {', '.join(SAVE_KINDS)}, got {save!r}")
-    for name, value, known in (("direction", direction, DIRECTIONS), ("keep", keep, KEEP)):
-        if value not in known:
-            raise typer.BadParameter(f"--{name} takes {', '.join(known)}, got {value!r}")
+def _check_values(context: typer.Context) -> None:
+    chosen = context.params
+    for name, known in (("direction", DIRECTIONS), ("keep", KEEP)):
+        if chosen[name] not in known:
+            raise typer.BadParameter(f"--{name} takes {', '.join(known)}, got {chosen[name]!r}")
+    fps = chosen["fps"]
     if fps is not None and not 0 < fps < float("inf"):
         raise typer.BadParameter(f"--fps must be a positive number, got {fps}")
+    refused = NOT_EVERYTHING if chosen["everything"] else ONLY_EVERYTHING
+    reason = "does not go with --everything" if chosen["everything"] else "goes with --everything"
+    for name in refused:
+        if context.get_parameter_source(name).name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name.replace('_', '-')} {reason}")
+    if chosen["resume"] and chosen["output"] is None:
+        raise typer.BadParameter("--resume needs --output, the folder of the run to go on with")
 
 
-def _run(job: "_Job", done, passed, given: dict) -> bool:
-    """Runs the job, with run.json telling how it stands; False: interrupted."""
-    write_run(job.folder, "track", given, "running", frames=0)
-    try:
-        finished = job.run(done, passed)
-    except BaseException:
-        write_run(job.folder, "track", given, "failed", frames=job.frames)
-        raise
-    write_run(job.folder, "track", given, "done" if finished else "interrupted", frames=job.frames)
-    return finished
+def _check_source(source: str) -> None:
+    if "://" not in source and not source.isdigit() and not Path(source).exists():
+        raise SourceError(f"{source}: no such video file or folder")
 
 
-def _session(network, processor, source: str, prompts, choices: dict, folder: Path, normalized: bool, resume: bool):
-    """A session with its prompts, or the saved one and the results up to it."""
-    from dataclasses import replace
+def _requests(chosen: dict) -> list:
+    """What the options ask for, as requests; before any model is loaded.
 
-    from sam2_hf.tracking.policy import TrackingPolicy
-    from sam2_hf.tracking.session import Sam2InferenceSession
+    Raises:
+        PromptError: nothing, or what cannot be meant.
+    """
+    from sam2_hf.cli.prompt_options import read_index_masks, read_video_options
 
-    state = folder / STATE
-    if resume and state.exists() and choices["direction"] == "forward":
-        session = Sam2InferenceSession.load(state, network, processor, video=source)
-        last = max((frame for track in session.tracks.values() for frame in track.visited), default=None)
-        done = [] if last is None else _results(folder / RESULTS, last)
-        if done and done[-1].frame == last:
-            return session, done  # else the two do not belong together: start over
-    policy = TrackingPolicy.upstream() if choices["upstream"] else TrackingPolicy()
-    policy = replace(policy, **{name: choices[name] for name in ("keep", "fill_hole_area", "non_overlap")})
-    session = Sam2InferenceSession(network, processor, source, policy=policy)
-    for prompt in prompts:
-        session.add_prompt(**prompt.arguments(), normalized=normalized)
-    return session, []
+    written = read_video_options(chosen["point"] or [], chosen["box"] or [], chosen["mask"] or [])
+    objects = [prompt.as_object() for prompt in written]
+    if chosen["init_masks"] is not None:
+        objects += read_index_masks(chosen["init_masks"])
+    if chosen["prompts"] is not None and objects:
+        raise PromptError("--prompts is a file that says everything; leave out --point, --box, --mask and --init-masks")
+    if chosen["prompts"] is not None:
+        from sam2_hf.pipelines.prompt_file import read_prompt_file
 
+        return read_prompt_file(chosen["prompts"])
+    if not objects:
+        raise PromptError("no prompt given; pass --point, --box, --mask, --init-masks, --prompts or --everything")
+    from sam2_hf.pipelines.requests import requests_from
 
-def _results(path: Path, last: int) -> list:
-    """Results of the earlier part; a line that was being written when it stopped is left out."""
-    from sam2_hf.pipelines.video import VideoFrameResult
-
-    results = []
-    for line in path.read_text().splitlines():
-        try:
-            result = VideoFrameResult.from_dict(json.loads(line))
-        except json.JSONDecodeError:
-            break
-        if result.frame <= last:
-            results.append(result)
-    return results
+    return requests_from(objects=objects)
 
 
-def _clear(folder: Path) -> None:
-    """Removes what an earlier run of this command wrote there."""
-    for name in (RESULTS, STATE, RUN, *OUTPUTS):
-        (folder / name).unlink(missing_ok=True)
-    for picture in (folder / "davis").glob("[0-9]*.png"):
-        picture.unlink()
+def _folders(sources: list[str], folder: Path) -> dict[str, Path]:
+    """Where the run of each source goes."""
+    if len(sources) == 1:
+        return {sources[0]: folder}
+    names = {source: Path(source.rstrip("/")).stem or source for source in sources}
+    if len(set(names.values())) < len(sources):
+        names = {source: Path(source.rstrip("/")).name for source in sources}
+    if len(set(names.values())) < len(sources):
+        raise OutputExistsError(f"{folder}: two videos of one name would be written there; track them in two runs")
+    return {source: folder / name for source, name in names.items()}
+
+
+def _list(folders: dict[str, Path], kinds: tuple[str, ...], requests: list, as_json: bool) -> None:
+    """What a run would do."""
+    from sam2_hf.cli.track_outputs import FILES
+
+    plan = {source: [str(folder / FILES[kind]) for kind in kinds] for source, folder in folders.items()}
+    objects = len({request.object_id for request in requests})
+    if as_json:
+        typer.echo(json.dumps({"videos": plan, "objects": objects, "prompts": len(requests)}))
+        return
+    for source, files in plan.items():
+        typer.echo(f"{source} -> {', '.join(files)}")
+    asked = f"{len(requests)} prompts of {objects} objects" if requests else "everything"
+    typer.echo(f"{len(plan)} videos, {asked}; nothing was done (--dry-run)")
+
+
+def _report(done: list[dict], failed: dict, folders: dict[str, Path], *, quiet: bool, as_json: bool) -> None:
+    frames = sum(entry["frames"] for entry in done)
+    interrupted = any(entry["status"] == "interrupted" for entry in done)
+    root = next(iter(folders.values())) if len(folders) == 1 else next(iter(folders.values())).parent
+    if interrupted:
+        options.say(f"interrupted; go on with: {resume_command(root)}", quiet)
+    summary = {"output": str(root), "frames": frames, "status": "interrupted" if interrupted else "done"}
+    if len(folders) > 1:
+        summary |= {"videos": done, "failed": failed}
+    typer.echo(json.dumps(summary) if as_json else f"{frames} frames tracked, written to {root}")
+    if interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if failed or any(entry["skipped"] for entry in done):
+        raise typer.Exit(ExitCode.SOME_FAILED)

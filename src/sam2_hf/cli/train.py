@@ -116,16 +116,16 @@ def _run(settings, base: Path | None, hold_out: float, *, resume: bool, quiet: b
 
 def _start(settings):
     """The model that the run starts from, its processor, and a line that says which it is."""
-    from sam2_hf.cli.model_choice import load
-    from sam2_hf.conversion.convert_checkpoint import default_processor
+    from sam2_hf.pipelines.loading import load
+    from sam2_hf.processing.processor import Sam2Processor
     from sam2_hf.training.build import random_model, with_overrides
 
     if settings.model is None:
         model = random_model(settings)
-        return model, default_processor(model.config), "model: random weights"
+        return model, Sam2Processor.from_config(model.config), "model: random weights"
     model, _, line = load(settings.model, device="cpu", dtype="fp32")
     model = with_overrides(model, settings.model_config)
-    return model, default_processor(model.config), line
+    return model, Sam2Processor.from_config(model.config), line
 
 
 def _validation(settings, base: Path | None, processor):

@@ -1,0 +1,28 @@
+"""Ctrl-C and SIGTERM: the first lets what is at hand be finished, the second stops at once."""
+
+import signal
+
+
+class Interruption:
+    """Listens while it is entered.
+
+    Attributes:
+        requested: whether the command was asked to stop.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._before: dict = {}
+
+    def __enter__(self) -> "Interruption":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

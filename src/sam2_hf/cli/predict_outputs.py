@@ -1,0 +1,132 @@
+"""What `sam2-hf predict` writes: the files of one picture, and those of the whole run."""
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+RESULTS = "results.jsonl"
+CONTACT_SHEET = "contact_sheet.jpg"
+COCO = "coco.json"
+SUFFIXES = {"overlay": ".png", "json": ".json", "masks": ".npz", "contours": ".contours.json"}
+KINDS = (*SUFFIXES, "crops")
+PICTURE_FORMATS = {"yolo": ("labels", ".txt"), "labelme": ("labelme", ".json")} | {
+    "png": ("masks", ".png"),
+    "semantic": ("semantic", ".png"),
+}
+FORMATS = ("coco", *PICTURE_FORMATS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictOutputs:
+    """Files below `folder`.
+
+    Attributes:
+        kinds, formats: what to write, of `KINDS` and `FORMATS`.
+        drawing: options of `ImageResult.plot`.
+        max_size: longest side of overlays in pixels; None for that of the picture.
+    """
+
+    folder: Path
+    kinds: tuple[str, ...]
+    formats: tuple[str, ...] = ()
+    drawing: dict
+    max_size: int | None = None
+
+    def files(self, name: str) -> dict[str, Path]:
+        """Files of one picture, by kind and format; crops have names that depend on what is found."""
+        own = {kind: self.folder / f"{name}{SUFFIXES[kind]}" for kind in self.kinds if kind in SUFFIXES}
+        for kind in self.formats:
+            if kind in PICTURE_FORMATS:
+                room, suffix = PICTURE_FORMATS[kind]
+                own[kind] = self.folder / room / f"{name}{suffix}"
+        return own
+
+    def run_files(self) -> list[Path]:
+        """Files of the whole run."""
+        wanted = {RESULTS: True, COCO: "coco" in self.formats, CONTACT_SHEET: "overlay" in self.kinds}
+        return [self.folder / name for name, is_written in wanted.items() if is_written]
+
+    def write(self, result, name: str) -> list[Path]:
+        """Writes the files of one picture, over those of an earlier run; returns them."""
+        writers: dict[str, Callable[[Path], object]] = {
+            "overlay": lambda path: _write_picture(path, self.overlay(result)),
+            "json": lambda path: result.save(path, overwrite=True),
+            "masks": lambda path: result.save(path, overwrite=True),
+            "contours": lambda path: _write_json(path, contours(result)),
+            "yolo": lambda path: result.save_txt(path, overwrite=True),
+            "labelme": lambda path: _write_json(path, result.to_labelme()),
+            "png": lambda path: _write_picture(path, result.to_png("instance")[0]),
+            "semantic": lambda path: _write_picture(path, result.to_png("semantic")[0]),
+        }
+        files = self.files(name)
+        for kind, path in files.items():
+            writers[kind](path)
+        written = list(files.values())
+        if "crops" in self.kinds:
+            written += _write_crops(result, self.folder / "crops", name)
+        return written
+
+    def overlay(self, result):
+        """The picture with its masks, at most `max_size` wide and high."""
+        picture = result.plot(**self.drawing)
+        if self.max_size is not None:
+            picture.thumbnail((self.max_size, self.max_size))
+        return picture
+
+    def finish(self, records: Iterable[dict], classes: tuple[str, ...]) -> None:
+        """Writes the files of the whole run from its records, which are read twice."""
+        if "coco" in self.formats:
+            _write_json(self.folder / COCO, coco_of(records, classes))
+        if "overlay" in self.kinds:
+            from sam2_hf.pipelines.writing.contact_sheet import contact_sheet
+
+            tiles = [(record["key"], self.folder / f"{record['name']}{SUFFIXES['overlay']}") for record in records]
+            if len(tiles) > 1:
+                _write_picture(self.folder / CONTACT_SHEET, contact_sheet(tiles))
+
+
+def contours(result) -> dict:
+    """Outlines on pixel edges of every object: rings of (x, y), and which of them are holes."""
+    objects = []
+    for index, rings in enumerate(result.to_polygons()):
+        polygons = [{"points": ring.points.tolist(), "hole": ring.hole, "parent": ring.parent} for ring in rings]
+        objects.append({"id": result.object_ids[index], "label": result.labels[index], "rings": polygons})
+    return {"source": result.source, "size": list(result.size), "objects": objects}
+
+
+def coco_of(records: Iterable[dict], classes: tuple[str, ...]) -> dict:
+    """One COCO data set of all pictures, numbered from 1 in their order."""
+    from sam2_hf.pipelines.results import ImageResult
+
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes or ("object",), start=1)]
+    data: dict = {"images": [], "annotations": [], "categories": categories}
+    for number, record in enumerate(records, start=1):
+        first = len(data["annotations"]) + 1
+        part = ImageResult.from_dict(record).to_coco(image_id=number, first_id=first, categories=categories)
+        data["images"] += [{**image, "file_name": record["key"]} for image in part["images"]]
+        data["annotations"] += part["annotations"]
+    return data
+
+
+def _write_crops(result, folder: Path, name: str) -> list[Path]:
+    """`<name>_<id>_<label>.png`, which `save_crops` makes of the result's source."""
+    parent, _, stem = name.rpartition("/")
+    return list(replace(result, source=f"{stem}.png").save_crops(folder / parent, overwrite=True))
+
+
+def _write_json(path: Path, record) -> Path:
+    from sam2_hf.pipelines.writing.files import write_whole
+
+    return write_whole(path, json.dumps(record, indent=1).encode(), overwrite=True)
+
+
+def _write_picture(path: Path, picture) -> Path:
+    from PIL import Image
+
+    from sam2_hf.pipelines.writing.files import write_whole
+
+    buffer = io.BytesIO()
+    picture.save(buffer, format=Image.registered_extensions()[path.suffix])
+    return write_whole(path, buffer.getvalue(), overwrite=True)

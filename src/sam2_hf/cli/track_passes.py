@@ -1,0 +1,163 @@
+"""The two kinds of passes that `sam2-hf track` makes, with one face: prompted objects, and everything there is."""
+
+from pathlib import Path
+
+
+class PromptedPass:
+    """Objects that were prompted, through a session on the video.
+
+    Args:
+        parts: model and processor.
+        video: as a session takes it.
+        span: `VideoSpan`.
+        policy: `TrackingPolicy`.
+        chosen: options of the command.
+        requests: prompts.
+    """
+
+    def __init__(self, parts, video, span, policy, chosen: dict, requests):
+        self.parts, self.video, self.span, self.policy = parts, video, span, policy
+        self.normalized, self.requests = chosen["normalized"], requests
+        self.session = None
+        self.can_resume = span.direction == "forward"
+        self._done = 0
+        self._at: int | None = None  # the frame whose result came last
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the video."""
+        return self.session.size
+
+    @property
+    def fps(self) -> float | None:
+        """Of the frames looked at."""
+        return None if self.session.source is None else self.session.source.fps
+
+    @property
+    def num_frames(self) -> int | None:
+        """Frames looked at, if they can be counted."""
+        return None if self.session.source is None else self.session.num_frames
+
+    def covered(self, state: Path, results: list) -> list:
+        """The results that a saved state has seen; none if the two do not belong together."""
+        rows = [row for track in self._load(state).tracks.values() for row in track.visited]
+        last = max(rows, default=-1) * self.span.stride
+        seen = [result for result in results if result.frame <= last]
+        return seen if seen and seen[-1].frame == last else []
+
+    def begin(self, state: Path, done: list) -> None:
+        """Makes the session ready: prompted, or as it was saved."""
+        from sam2_hf.pipelines.video_pass import add_requests, follow_span, open_session
+
+        self._done = len(done)
+        if done:
+            self.session = self._load(state)
+            self._at = done[-1].frame
+            self._passed = None
+            return
+        self.session = open_session(*self.parts, self.video, self.span, self.policy)
+        add_requests(self.session, self.requests, self.span, self.normalized)
+        self._passed = follow_span(self.session, self.requests, self.span, normalized=self.normalized)  # may refuse
+
+    def results(self):
+        """Results of the frames that are still to come."""
+        passed = self._passed or self._go_on()
+        self._passed = None
+        for result in passed:
+            self._at = result.frame
+            self._done += 1
+            yield result
+
+    def skip_frame(self) -> int | None:
+        """Leaves out the next frame, and says which it was; None where the pass cannot go on."""
+        if not self.can_resume or self.session.source is None:
+            return None
+        self._at = self._first() if self._at is None else self._at + self.span.stride
+        self._done += 1
+        return self._at
+
+    def with_picture(self, result):
+        """A result that was read from disk, with its picture."""
+        from dataclasses import replace
+
+        return replace(result, image=self.session.source[result.frame // self.span.stride])
+
+    def _first(self) -> int:
+        if self.span.start is not None:
+            return self.span.start
+        return min(request.frame for request in self.requests)
+
+    def _go_on(self):
+        """A pass from the frame after the last one."""
+        from dataclasses import replace
+
+        from sam2_hf.pipelines.video_pass import follow_span
+
+        start = self._at + self.span.stride
+        left = None if self.span.max_frames is None else self.span.max_frames - self._done
+        if left == 0 or start // self.span.stride >= self.session.num_frames:
+            return iter(())
+        rest = replace(self.span, start=start, max_frames=left)
+        return follow_span(self.session, self.requests, rest, normalized=self.normalized)
+
+    def _load(self, state: Path):
+        from sam2_hf.pipelines.video_pass import frames_of_span
+        from sam2_hf.tracking.session import Sam2InferenceSession
+
+        return Sam2InferenceSession.load(state, *self.parts, video=frames_of_span(self.video, self.span))
+
+
+class EverythingPass:
+    """Everything in the video; arguments as for `PromptedPass`."""
+
+    def __init__(self, parts, video, span, policy, chosen: dict, requests):
+        from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
+
+        own = ("detect_every", "track_iou", "max_objects", "min_area", "points_per_side")
+        generator = Sam2VideoMaskGenerator(
+            *parts,
+            policy=policy,
+            pred_iou_thresh=chosen["min_iou"],
+            stability_score_thresh=chosen["min_stability"],
+            **{name: chosen[name] for name in own},
+        )
+        self.parts, self.span = parts, span
+        self._run = generator.begin(video, span)
+        self.can_resume = self._run.is_file
+
+    @property
+    def session(self):
+        """What is remembered."""
+        return self._run.session
+
+    @property
+    def fps(self) -> float | None:
+        """Of the frames looked at."""
+        return self._run.fps
+
+    def covered(self, state: Path, results: list) -> list:
+        """The results that a saved state has seen; none if the two do not belong together."""
+        count = self._load(state).num_frames
+        return results[:count] if len(results) >= count else []
+
+    def begin(self, state: Path, done: list) -> None:
+        """Makes the run ready: fresh, or as it was saved."""
+        if done:
+            self._run.go_on(self._load(state), done)
+
+    def results(self):
+        """Results of the frames that are still to come."""
+        return self._run.results()
+
+    def skip_frame(self) -> int | None:
+        """Leaves out the next frame, and says which it was; None where the pass cannot go on."""
+        return self._run.skip_frame() if self.can_resume else None
+
+    def with_picture(self, result):
+        """A result that was read from disk, with its picture."""
+        return self._run.with_picture(result)
+
+    def _load(self, state: Path):
+        from sam2_hf.tracking.session import Sam2InferenceSession
+
+        return Sam2InferenceSession.load(state, *self.parts)
