@@ -10,7 +10,9 @@ from pathlib import Path
 
 import av
 import pytest
+import torch
 
+from sam2_hf import Sam2Config, Sam2Model
 from tests.golden.recipe import golden_scene
 from tests.tiny import micro_model, micro_processor
 from tests.training.toy import davis_folder, masks_folder
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PHOTO = ROOT / "src" / "sam2_hf" / "assets" / "coffee.jpg"
 CHECKPOINT = "facebook/sam2.1-hiera-tiny"
+SCRIPT = str(Path(sys.executable).with_name("sam2-hf"))
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +63,44 @@ def test_python_examples_run_one_after_the_other(folder, monkeypatch, capsys):
     assert "torch.Size([1, 3, 400, 600])" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", re.findall(r"^sam2-hf (?:predict|track|info|eval|train) .*$", README, re.M))
+def shown_commands() -> list[str]:
+    """Commands that the README and `--help` show, each once."""
+    from sam2_hf.cli.main import app
+
+    helps = "\n".join(command.callback.__doc__ for command in app.registered_commands)
+    shown = re.findall(r"^(sam2-hf [a-z]+ .*)$", README, re.M) + re.findall(r"Example: (sam2-hf .*)$", helps, re.M)
+    return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in shown))
+
+
+@pytest.mark.parametrize("line", [line for line in shown_commands() if not line.startswith("sam2-hf convert")])
 def test_commands_run(folder, line):
-    program, *arguments = shlex.split(line, comments=True)
-    assert program == "sam2-hf"
-    command = [str(Path(sys.executable).with_name("sam2-hf")), *arguments]
-    if arguments[0] != "info":
-        command += ["--model", CHECKPOINT]
-    if arguments[0] in ("predict", "track"):
-        command += ["--overwrite"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    arguments = shlex.split(line)[1:]
+    if arguments[0] != "info" and "--model" not in arguments:
+        arguments += ["--model", CHECKPOINT]
+    if arguments[0] in ("predict", "track", "eval"):
+        arguments += ["--overwrite"]
+    if arguments[0] == "train":
+        arguments += ["--max-steps", "1"]
+    done = subprocess.run([SCRIPT, *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_command_is_shown():
+    from sam2_hf.cli.main import app
+
+    names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert {line.split()[1] for line in shown_commands()} == names
+
+
+def test_conversion_command_runs_on_a_file_of_a_released_size(tmp_path):
+    from sam2_hf.conversion.key_map import to_original
+
+    (line,) = [line for line in shown_commands() if line.startswith("sam2-hf convert")]
+    source, target = shlex.split(line)[2:]
+    torch.save({"model": to_original(Sam2Model(Sam2Config.tiny()).state_dict())}, tmp_path / source)
+    done = subprocess.run([SCRIPT, *shlex.split(line)[1:]], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / target / "model.safetensors").exists()
 
 
 def test_first_screen_names_both_commands():

@@ -24,18 +24,22 @@ def test_version_is_printed():
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["track"], ["train"], ["eval"], ["convert"], ["info"]])
-def test_help_is_quick_and_imports_nothing_heavy(command):
+def test_help_imports_nothing_heavy(command):
     code = (
-        "import sys, time\nfrom sam2_hf.cli.main import app\n"
-        f"try:\n    app({[*command, '--help']})\n"
-        "finally:\n    print(time.process_time(), *sys.modules, file=sys.stderr)"
+        "import sys\nfrom sam2_hf.cli.main import app\n"
+        f"try:\n    app({[*command, '--help']})\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert "Usage:" in done.stdout
-    seconds, *imported = done.stderr.split()
-    assert not HEAVY & set(imported)
-    assert float(seconds) < 1.0  # 0.3 on a free core; the clock of the processor runs slower on a shared one
+    assert not HEAVY & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["predict", "track", "train", "eval", "convert", "info"])
+def test_an_option_that_does_not_exist_is_wrong_usage(command):
+    done = call(command, "--no-such-option")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such option" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -62,7 +62,7 @@ def evaluate(
 ) -> None:
     """Measure masks against the truth: videos from one prompt, pictures from clicks or boxes, or masks that exist.
 
-    Example: sam2-hf eval --dataset davis --root DAVIS --protocol semi --model facebook/sam2.1-hiera-tiny -o out
+    Example: sam2-hf eval --dataset davis --root davis --protocol semi --model facebook/sam2.1-hiera-tiny -o out
     """
     _check_values(dataset, protocol, prompt)
     _check_together(root, dataset, protocol, pred, shard, overwrite)

@@ -146,7 +146,7 @@ def predict(
 
     Example: sam2-hf predict photo.jpg --point 500,375 --box 2:10,20,300,400 -o out
 
-    Example: sam2-hf predict photos/ --recursive --everything --format coco -o out
+    Example: sam2-hf predict photos/ --recursive --everything --points-per-side 16 --format coco -o out
     """
     chosen = context.params
     _check_together(context)

@@ -38,7 +38,7 @@ def train(
 ) -> None:
     """Train on pictures and clips with masks.
 
-    Example: sam2-hf train --dataset masks --root photos/ --hold-out 0.25 --output runs/mine
+    Example: sam2-hf train --dataset masks --root cells --hold-out 0.25 --output runs/mine
     """
     if (config is None) == (dataset is None):
         raise typer.BadParameter("pass either --config FILE, or --dataset KIND with --root FOLDER")
