@@ -89,7 +89,7 @@ def test_tree_is_mirrored_with_records_in_order_and_a_sheet(predict, tree, tmp_p
     assert json.loads(stdout) == {"output": str(tmp_path / "out"), "pictures": 5, "failed": {}, "status": "done"}
     stems = ("1", "2", "10", "sub/1", "sub/2")
     own = [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".png")]
-    assert names(tmp_path / "out") == sorted([*own, "contact_sheet.jpg", "results.jsonl", "run.json"])
+    assert names(tmp_path / "out") == sorted([*own, "contact_sheet.jpg", "prompts.json", "results.jsonl", "run.json"])
     lines = records(tmp_path / "out")
     assert [line["key"] for line in lines] == ["sub/1.png", "sub/2.jpg", "1.png", "2.png", "10.png"]
     for line in lines:
@@ -196,7 +196,7 @@ def test_frames_of_a_video_get_files_of_their_own(predict, tmp_path):
     options = ("--stride", "2", "--start", "1", "--save", "json")
     assert predict(tmp_path / "clip.mp4", *POINT, *options, "-o", tmp_path / "out")[0] == 0
     own = [f"clip.mp4#00000{index}.json" for index in (1, 3, 5)]
-    assert names(tmp_path / "out") == [*own, "results.jsonl", "run.json"]
+    assert names(tmp_path / "out") == [*own, "prompts.json", "results.jsonl", "run.json"]
 
 
 def test_archive_with_a_bad_member_and_list_on_standard_input(predict, tree, tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_archive_with_a_bad_member_and_list_on_standard_input(predict, tree, tmp
     code, stdout, _ = predict(tmp_path / "shard.tar", "-", *POINT, *options)
     assert code == 4
     assert list(json.loads(stdout)["failed"]) == [f"{tmp_path}/shard.tar!a/2.png"]
-    assert names(tmp_path / "out") == ["2.json", "a/1.json", "results.jsonl", "run.json"]
+    assert names(tmp_path / "out") == ["2.json", "a/1.json", "prompts.json", "results.jsonl", "run.json"]
 
 
 def test_rows_of_a_data_set_stream_in(predict, tree, tmp_path):
@@ -222,7 +222,7 @@ def test_rows_of_a_data_set_stream_in(predict, tree, tmp_path):
     arguments = (f"hub:{tmp_path}/flowers", *POINT, "--save", "json", "-o", tmp_path / "out")
     assert predict(*arguments)[0] == 0
     own = ["flowers/train/000000.json", "flowers/train/000001.json"]
-    assert names(tmp_path / "out") == [*own, "results.jsonl", "run.json"]
+    assert names(tmp_path / "out") == [*own, "prompts.json", "results.jsonl", "run.json"]
     assert predict(*arguments, "--resume")[0] == 0
     assert status(tmp_path / "out")["counts"]["resumed"] == 2
 
@@ -230,7 +230,7 @@ def test_rows_of_a_data_set_stream_in(predict, tree, tmp_path):
 def test_pictures_of_one_name_in_two_folders_are_told_apart(predict, tree, tmp_path):
     sources = (tree / "1.png", tree / "sub" / "1.png")
     assert predict(*sources, *POINT, "--save", "json", "-o", tmp_path / "out")[0] == 0
-    assert names(tmp_path / "out") == ["in/1.json", "results.jsonl", "run.json", "sub/1.json"]
+    assert names(tmp_path / "out") == ["in/1.json", "prompts.json", "results.jsonl", "run.json", "sub/1.json"]
 
 
 # Before the run
@@ -378,7 +378,7 @@ def test_resume_makes_pictures_again_whose_files_are_gone_or_that_failed(predict
 
 
 def test_objects_are_halved_until_they_fit(predict, tree, tmp_path, monkeypatch):
-    original, tried = image_module.segment, []
+    original, tried = image_module.segment_batch, []
 
     def small_machine(*arguments, object_batch, **options):
         tried.append(object_batch)
@@ -386,7 +386,7 @@ def test_objects_are_halved_until_they_fit(predict, tree, tmp_path, monkeypatch)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return original(*arguments, object_batch=object_batch, **options)
 
-    monkeypatch.setattr(image_module, "segment", small_machine)
+    monkeypatch.setattr(image_module, "segment_batch", small_machine)
     arguments = (tree, *POINT, "--save", "json", "--object-batch", "8", "-o", tmp_path / "out")
     code, _, stderr = predict(*arguments)
     assert (code, tried) == (0, [8, 4, 2, 2, 2])
@@ -397,7 +397,7 @@ def test_picture_that_never_fits_stops_with_8(predict, tree, tmp_path, monkeypat
     def full(*_, **__):
         raise RuntimeError("MPS backend out of memory")
 
-    monkeypatch.setattr(image_module, "segment", full)
+    monkeypatch.setattr(image_module, "segment_batch", full)
     code, _, stderr = predict(tree, *POINT, "-o", tmp_path / "out")
     assert code == 8
     assert "1.png: out of memory even object by object" in stderr

@@ -58,7 +58,7 @@ def check_prompts(requests: list, pictures, everything: bool) -> None:
 def outputs_of(chosen: dict) -> PredictOutputs:
     """What is written, and where."""
     kinds = options.listed(chosen["save"], KINDS, "--save") or ("overlay", "json")
-    drawing = {"alpha": chosen["alpha"]}
+    drawing = {"alpha": chosen["alpha"], "points": not chosen["everything"]}  # a grid of clicks would hide the picture
     if chosen["palette"] is not None:
         drawing["palette"] = [colour.strip() for colour in chosen["palette"].split(",")]
     return PredictOutputs(

@@ -17,7 +17,6 @@ from sam2_hf.pipelines.reading import downloads
 from sam2_hf.pipelines.reading.picture_items import PICTURE_SUFFIXES
 from sam2_hf.pipelines.reading.read_ahead import read_ahead
 from sam2_hf.pipelines.reading.sources import SourceOptions, pictures_from
-from sam2_hf.pipelines.writing.contact_sheet import contact_sheet, evenly
 from tests.tiny import scene, scene_image
 
 SIZE = (30, 45)
@@ -411,12 +410,3 @@ def test_reading_ahead_is_bounded(tmp_path):
     next(ahead)
     assert len(asked) == 3
     ahead.close()
-
-
-def test_contact_sheet_has_a_tile_per_picture_and_thins_out_evenly(tmp_path):
-    paths = [(f"{number}", put(tmp_path / f"{number}.png")) for number in range(5)]
-    sheet = contact_sheet(paths)
-    assert sheet.size == (3 * 246 + 6, 2 * 204 + 6)
-    assert np.asarray(sheet)[96, 126].tolist() != [24, 24, 24]
-    assert evenly(range(100), 4) == [0, 33, 66, 99]
-    assert evenly(range(3), 4) == [0, 1, 2]

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-TILE_WIDTH, TILE_HEIGHT, CAPTION_HEIGHT, GAP = 240, 180, 18, 6
+SHEET_WIDTH = 1600
+TILE_WIDTHS = (200, 480)  # the least and the most
+TILE_RATIO = 3 / 4
+CAPTION_HEIGHT, GAP = 18, 6
 MAX_TILES = 64
 BACKGROUND, TEXT = (24, 24, 24), (235, 235, 235)
-CAPTION_LETTERS = 38  # that fit a tile
+LETTER_WIDTH = 6.3  # of Pillow's own font
 
 
 def contact_sheet(pictures: Sequence[tuple[str, Path]], max_tiles: int = MAX_TILES) -> Image.Image:
@@ -20,17 +23,19 @@ def contact_sheet(pictures: Sequence[tuple[str, Path]], max_tiles: int = MAX_TIL
     pictures = evenly(pictures, max_tiles)
     columns = next(side for side in range(1, max_tiles + 1) if side * side >= len(pictures))
     rows = max(1, -(-len(pictures) // columns))
-    step_x, step_y = TILE_WIDTH + GAP, TILE_HEIGHT + CAPTION_HEIGHT + GAP
+    width = min(max(SHEET_WIDTH // columns - GAP, TILE_WIDTHS[0]), TILE_WIDTHS[1])
+    height, letters = round(TILE_RATIO * width), int(width / LETTER_WIDTH)
+    step_x, step_y = width + GAP, height + CAPTION_HEIGHT + GAP
     sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for index, (name, path) in enumerate(pictures):
         x, y = GAP + index % columns * step_x, GAP + index // columns * step_y
         with Image.open(path) as picture:
             tile = picture.convert("RGB")
-        tile.thumbnail((TILE_WIDTH, TILE_HEIGHT))
-        sheet.paste(tile, (x + (TILE_WIDTH - tile.width) // 2, y + (TILE_HEIGHT - tile.height) // 2))
-        shown = name if len(name) <= CAPTION_LETTERS else "..." + name[3 - CAPTION_LETTERS :]
-        pen.text((x, y + TILE_HEIGHT + 2), shown, fill=TEXT)
+        tile.thumbnail((width, height))
+        sheet.paste(tile, (x + (width - tile.width) // 2, y + (height - tile.height) // 2))
+        shown = name if len(name) <= letters else "..." + name[3 - letters :]
+        pen.text((x, y + height + 2), shown, fill=TEXT)
     return sheet
 
 
