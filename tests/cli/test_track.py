@@ -164,8 +164,13 @@ def test_both_directions_and_spans_reach_their_frames(model, clip, tmp_path, mon
     assert [result.frame for result in records(tmp_path / "out")] == [4, 5, 6, 3, 2]
     again = ("--model", model, "-o", tmp_path / "out", "--resume")
     assert track(monkeypatch, clip, *arguments, *again) == 0
+    assert "was done before" in capsys.readouterr().err
+    stop_after(monkeypatch, 2, clip, *arguments, "--model", model, "-o", tmp_path / "cut")
+    capsys.readouterr()
+    assert track(monkeypatch, clip, *arguments, "--model", model, "-o", tmp_path / "cut", "--resume") == 0
     assert "tracking from the start" in capsys.readouterr().err
-    assert [result.frame for result in records(tmp_path / "out")] == [4, 5, 6, 3, 2]
+    for name in ("out", "cut"):
+        assert [result.frame for result in records(tmp_path / name)] == [4, 5, 6, 3, 2]
 
 
 EVERY_KIND = "overlay,masks,matte,alpha,gif,json,csv,davis,sav,mots,mot,ytvis,coco"
@@ -262,6 +267,21 @@ def test_several_videos_are_one_run_each_and_one_may_fail(model, clip, tmp_path,
     summary = json.loads(capsys.readouterr().out)
     assert (summary["frames"], list(summary["failed"])) == (5, [str(tmp_path / "empty")])
     assert [len(records(tmp_path / "out" / name)) for name in ("clip", "short")] == [3, 2]
+
+
+def test_several_videos_that_were_interrupted_go_on_where_they_stood(model, clip, tmp_path, monkeypatch, capsys):
+    sources = []
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(tmp_path / name / f"{index}.png")
+        sources.append(tmp_path / name)
+    arguments = (*sources, "--box", "20,10,60,40", "--save", "json", "--model", model, "-o", tmp_path / "out")
+    stop_after(monkeypatch, 5, *arguments)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
+    assert track(monkeypatch, *arguments, "--resume") == 0
+    assert [len(records(tmp_path / "out" / name)) for name in "abc"] == [3, 3, 3]
+    assert "a: was done before" in capsys.readouterr().err
 
 
 def test_dry_run_lists_and_writes_nothing(clip, tmp_path, monkeypatch, capsys):

@@ -46,13 +46,21 @@ def check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) ->
         raise OutputExistsError(f"{folder}: holds a run already; pass --overwrite, --resume or another --output")
 
 
-def write_run(folder: Path, command: str, given: dict, status: str, **more) -> None:
-    """Writes `run.json`."""
+def finished_run(folder: Path) -> dict | None:
+    """`run.json` of a run that is done, or None."""
+    run = folder / RUN
+    record = json.loads(run.read_text()) if run.exists() else {}
+    return record if record.get("status") == "done" else None
+
+
+def write_run(folder: Path, command: str, given: dict, status: str, **more) -> dict:
+    """Writes `run.json`, and returns what is in it."""
     from sam2_hf.pipelines.writing.files import write_whole
 
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
     record = {"command": command, "options": given, "hash": digest, "status": status, **more}
     write_whole(folder / RUN, json.dumps(record, indent=1).encode(), overwrite=True)
+    return record
 
 
 def resume_command(folder: Path) -> str:

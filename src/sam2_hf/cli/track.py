@@ -8,7 +8,7 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.run_folder import check_folder, next_folder, resume_command
+from sam2_hf.cli.run_folder import RUN, check_folder, finished_run, next_folder, resume_command
 from sam2_hf.cli.track_outputs import KINDS
 from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
 
@@ -170,15 +170,17 @@ def track(
     requests = [] if everything else _requests(chosen)
     folders = _folders(sources, next_folder("track") if output is None else Path(output))
     given = {name: value for name, value in chosen.items() if name not in FREE_TO_CHANGE}
+    begun = {source for source, folder in folders.items() if (folder / RUN).exists()}
     for source, folder in folders.items():
-        check_folder(folder, {"source": source, **given}, overwrite=overwrite, resume=resume)
+        goes_on = resume and (source in begun or not begun)  # of several videos, some may not have been reached
+        check_folder(folder, {"source": source, **given}, overwrite=overwrite, resume=goes_on)
     if dry_run:
         _list(folders, kinds, requests, as_json)
         return
 
     import torch
 
-    from sam2_hf.cli.track_job import TrackJob
+    from sam2_hf.cli.track_job import TrackJob, summary_of
     from sam2_hf.pipelines.loading import load
 
     torch.manual_seed(seed)
@@ -186,9 +188,15 @@ def track(
     options.say(line, quiet)
     done, failed = [], {}
     for source, folder in folders.items():
-        job = TrackJob(folder, source, kinds, {"source": source, **given}, chosen, requests, (network, processor))
+        earlier = finished_run(folder) if resume else None
+        if earlier is not None:
+            options.say(f"{source}: was done before", quiet)
+            done.append(summary_of(earlier, folder))
+            continue
+        how = {**chosen, "resume": resume and source in begun}
+        job = TrackJob(folder, source, kinds, {"source": source, **given}, how, requests, (network, processor))
         try:
-            done.append(job.run())
+            done.append(summary_of(job.run(), folder))
         except Sam2Error as error:
             if len(folders) == 1 or verbose:
                 raise

@@ -38,7 +38,7 @@ class TrackJob:
         self.begun = time.perf_counter()
 
     def run(self) -> dict:
-        """Tracks; a summary with `status`: "done" or "interrupted"."""
+        """Tracks; returns what `run.json` says, with `status` "done" or "interrupted"."""
         passed, done = self._begin()
         if self.chosen["resume"] and not done:
             self._say("--resume: no state to go on from (only forward passes keep one); tracking from the start")
@@ -51,16 +51,10 @@ class TrackJob:
                 self._write_prompts(passed)
             status = self._follow(passed, done)
         finally:
-            self._write_run(status)
+            record = self._write_run(status)
         if self.chosen["show"] and status == "done" and "overlay" in self.kinds:
             typer.launch(str(self.folder / FILES["overlay"]))
-        return {
-            "output": str(self.folder),
-            "source": self.source,
-            "frames": self.frames,
-            "skipped": self.skipped,
-            "status": status,
-        }
+        return record
 
     def _begin(self):
         """The pass, ready to be followed, and the results of an earlier part. Refuses before anything is written."""
@@ -75,25 +69,21 @@ class TrackJob:
         video = _video(self.source, self.chosen["offline"])
         kind = EverythingPass if self.chosen["everything"] else PromptedPass
         passed = kind(self.parts, video, span, replace(policy, **given), self.chosen, self.requests)
-        done = self._earlier(passed) if self.chosen["resume"] and passed.can_resume else []
+        done = self._earlier(passed) if self.chosen["resume"] and passed.can_resume else ()
         passed.begin(self.folder / STATE, done)
         return passed, done
 
-    def _earlier(self, passed) -> list:
-        """Results up to the saved state; none if the two do not belong together."""
-        from sam2_hf.pipelines.video import VideoFrameResult
+    def _earlier(self, passed):
+        """Results up to the saved state, on disk; none if the two do not belong together."""
+        from sam2_hf.pipelines.writing.result_lines import WrittenResults
 
-        if not (self.folder / STATE).exists():
-            return []
-        results = []
-        for line in (self.folder / RESULTS).read_text().splitlines():
-            try:
-                results.append(VideoFrameResult.from_dict(json.loads(line)))
-            except json.JSONDecodeError:  # it was being written when the run was stopped
-                break
-        return passed.covered(self.folder / STATE, results)
+        state = self.folder / STATE
+        if not state.exists():
+            return ()
+        results = WrittenResults(self.folder / RESULTS)
+        return results.first(passed.covered(state, results))
 
-    def _follow(self, passed, done: list) -> str:
+    def _follow(self, passed, done) -> str:
         """Replays results of an earlier part, then tracks on."""
         from tqdm import tqdm
 
@@ -153,15 +143,21 @@ class TrackJob:
         record = prompt_record(requests, model=self.chosen["model"], source=facts)
         write_whole(self.folder / PROMPTS, json.dumps(record, indent=1).encode(), overwrite=True)
 
-    def _write_run(self, status: str) -> None:
+    def _write_run(self, status: str) -> dict:
         from sam2_hf.evaluation.run_record import library_versions
 
         seconds = time.perf_counter() - self.begun
         facts = {"argv": sys.argv[1:], "versions": library_versions(), "seconds": round(seconds, 3)}
-        write_run(self.folder, "track", self.given, status, **facts, frames=self.frames, skipped=self.skipped)
+        return write_run(self.folder, "track", self.given, status, **facts, frames=self.frames, skipped=self.skipped)
 
     def _say(self, line: str) -> None:
         options.say(line, self.chosen["quiet"])
+
+
+def summary_of(record: dict, folder: Path) -> dict:
+    """What is reported of a run."""
+    facts = {name: record[name] for name in ("frames", "skipped", "status")}
+    return {"output": str(folder), "source": record["options"]["source"], **facts}
 
 
 def _video(source: str, offline: bool):

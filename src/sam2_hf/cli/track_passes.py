@@ -38,21 +38,21 @@ class PromptedPass:
         """Frames looked at, if they can be counted."""
         return None if self.session.source is None else self.session.num_frames
 
-    def covered(self, state: Path, results: list) -> list:
-        """The results that a saved state has seen; none if the two do not belong together."""
+    def covered(self, state: Path, results) -> int:
+        """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""
         rows = [row for track in self._load(state).tracks.values() for row in track.visited]
         last = max(rows, default=-1) * self.span.stride
-        seen = [result for result in results if result.frame <= last]
-        return seen if seen and seen[-1].frame == last else []
+        frames = [result.frame for result in results if result.frame <= last]
+        return len(frames) if frames and frames[-1] == last else 0
 
-    def begin(self, state: Path, done: list) -> None:
-        """Makes the session ready: prompted, or as it was saved."""
+    def begin(self, state: Path, done) -> None:
+        """Makes the session ready: prompted, or as it was saved after the results that are done."""
         from sam2_hf.pipelines.video_pass import add_requests, follow_span, open_session
 
         self._done = len(done)
         if done:
             self.session = self._load(state)
-            self._at = done[-1].frame
+            self._at = max(result.frame for result in done)
             self._passed = None
             return
         self.session = open_session(*self.parts, self.video, self.span, self.policy)
@@ -135,13 +135,13 @@ class EverythingPass:
         """Of the frames looked at."""
         return self._run.fps
 
-    def covered(self, state: Path, results: list) -> list:
-        """The results that a saved state has seen; none if the two do not belong together."""
+    def covered(self, state: Path, results) -> int:
+        """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""
         count = self._load(state).num_frames
-        return results[:count] if len(results) >= count else []
+        return count if len(results) >= count else 0
 
-    def begin(self, state: Path, done: list) -> None:
-        """Makes the run ready: fresh, or as it was saved."""
+    def begin(self, state: Path, done) -> None:
+        """Makes the run ready: fresh, or as it was saved after the results that are done."""
         if done:
             self._run.go_on(self._load(state), done)
 

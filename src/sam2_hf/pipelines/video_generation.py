@@ -4,7 +4,7 @@ The first frame is looked at as a whole, and so is every n-th frame after it. A 
 by objects that are being followed is a new object. Frames are taken one at a time, like those of a stream.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 
@@ -140,11 +140,11 @@ class VideoGeneration:
         """Of the frames looked at, or None."""
         return None if self._source is None else self._source.fps
 
-    def go_on(self, session: Sam2InferenceSession, earlier: list[VideoFrameResult]) -> None:
+    def go_on(self, session: Sam2InferenceSession, earlier: Collection[VideoFrameResult]) -> None:
         """Continues from a saved session and the results up to it."""
         self.session, self.rows = session, len(earlier)
-        self._next = earlier[-1].frame // self.span.stride + 1
         for result in earlier:
+            self._next = result.frame // self.span.stride + 1
             self._next_id = max([self._next_id, *(key + 1 for key in result.object_ids)])
             self._note(result.object_ids, result.is_visible)
             for key, label, number in zip(result.object_ids, result.labels, result.class_ids, strict=True):

@@ -10,7 +10,8 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from sam2_hf.pipelines.video import VideoFrameResult
-from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, Jsonl, MotsTxt, MotTxt, YtvisJson
+from sam2_hf.pipelines.writing.result_lines import Jsonl, WrittenResults
+from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, MotsTxt, MotTxt, YtvisJson
 from tests.pipelines.made_results import HEIGHT, WIDTH, clip, made, moving
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -152,6 +153,9 @@ def test_lines_are_the_results_and_a_resumed_file_goes_on(tmp_path):
     assert [result.masks for result in back] == [result.masks for result in frames]
     part = written(Jsonl(tmp_path / "resumed.jsonl"), frames[:4])
     part.write_text(part.read_text() + '{"torn')
+    read = WrittenResults(part)
+    assert (len(read), [result.frame for result in read]) == (4, [result.frame for result in frames[:4]])
+    assert [result.frame for result in read.first(2)] == [result.frame for result in frames[:2]]
     written(Jsonl(part, keep=3), frames[3:])
     assert part.read_bytes() == whole.read_bytes()
 

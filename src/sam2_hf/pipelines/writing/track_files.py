@@ -24,31 +24,6 @@ MOTS_CLASS_STEP = 1000
 VIDEO_ID = 1
 
 
-class Jsonl:
-    """One record per frame, written as it happens; the file that a resumed run goes on from.
-
-    A frame that comes again is a further line: the last one counts.
-
-    Args:
-        keep: lines of an earlier part that stay.
-    """
-
-    def __init__(self, path: str | Path, keep: int = 0):
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = self.path.read_text().splitlines(keepends=True)[:keep] if keep else []
-        self._file = self.path.open("r+" if keep else "w")
-        self._file.truncate(len("".join(kept).encode()))
-        self._file.seek(0, 2)
-
-    def write(self, result: VideoFrameResult) -> None:
-        self._file.write(json.dumps({**result.to_dict(), "timings": {}}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class _TrackFile:
     """Keeps a record per frame on disk; a subclass says what is in it and how the file is made of all of them."""
 

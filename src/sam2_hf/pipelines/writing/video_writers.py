@@ -20,7 +20,8 @@ from typing import Literal, Protocol
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.files import check_free
 from sam2_hf.pipelines.writing.mask_files import IDS, DavisPngs, IndexPngs, SavPngs
-from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, Jsonl, MotsTxt, MotTxt, YtvisJson
+from sam2_hf.pipelines.writing.result_lines import Jsonl
+from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, MotsTxt, MotTxt, YtvisJson
 from sam2_hf.pipelines.writing.video_files import AlphaVideo, GifVideo, MatteVideo, OverlayVideo
 
 __all__ = [
