@@ -377,6 +377,17 @@ def test_resume_makes_pictures_again_whose_files_are_gone_or_that_failed(predict
 # Memory and processes
 
 
+def test_pictures_encoded_together_are_the_pictures_one_by_one(predict, tree, tmp_path):
+    (tree / "broken.png").write_bytes((tree / "1.png").read_bytes()[:200])
+    for size in ("1", "3"):
+        arguments = (tree, "--recursive", *POINT, "--save", "json", "--batch-size", size, "-o", tmp_path / size)
+        assert predict(*arguments)[0] == 4
+    assert names(tmp_path / "1") == names(tmp_path / "3")
+    for one, other in zip(records(tmp_path / "1"), records(tmp_path / "3"), strict=True):
+        assert [entry["rle"] for entry in one["objects"]] == [entry["rle"] for entry in other["objects"]]
+    assert list(status(tmp_path / "3")["failed"]) == [str(tree / "broken.png")]
+
+
 def test_objects_are_halved_until_they_fit(predict, tree, tmp_path, monkeypatch):
     original, tried = image_module.segment_batch, []
 

@@ -19,6 +19,7 @@ Model = Annotated[
 Revision = Annotated[str | None, typer.Option(help="Revision of the Hub repository.", rich_help_panel=MODEL)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.", rich_help_panel=MODEL)]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=MODEL)]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures encoded at once.", rich_help_panel=MODEL)]
 ObjectBatch = Annotated[
     int,
     typer.Option(min=1, help="Objects asked for at once; fewer need less memory.", rich_help_panel=MODEL),

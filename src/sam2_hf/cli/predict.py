@@ -19,7 +19,7 @@ ONLY_EVERYTHING = ("points_per_side", "crop_layers", "nms", "min_stability", "mi
 ONLY_PROMPTS = ("normalized", "multimask", "max_hole_area", "max_sprinkle_area")
 FREE_TO_CHANGE = (  # when a run is resumed
     *("output", "overwrite", "resume", "dry_run", "quiet", "verbose", "as_json", "no_progress", "show", "workers"),
-    *("device", "offline", "object_batch"),
+    *("device", "offline", "batch_size", "object_batch"),
 )
 
 
@@ -126,6 +126,7 @@ def predict(
     show: Annotated[
         bool, typer.Option("--show", help="Open every overlay in a window.", rich_help_panel=DRAWING)
     ] = False,
+    batch_size: options.BatchSize = 1,
     object_batch: options.ObjectBatch = 64,
     model: options.Model = "auto",
     revision: options.Revision = None,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from sam2_hf.cli.interruption import Interruption
@@ -27,11 +28,13 @@ class PredictSettings:
 
     Attributes:
         filters: arguments of `ImageResult.filter`.
+        batch_size: pictures that are encoded together.
         workers: threads that read pictures ahead.
         show: open each overlay in the system's viewer.
     """
 
     filters: dict
+    batch_size: int = 1
     workers: int = 2
     show: bool = False
     overwrite: bool = False
@@ -79,7 +82,7 @@ class PredictJob:
         """Segments all pictures that are not done.
 
         Args:
-            method: from a picture and its item to an `ImageResult`.
+            method: from pictures and their items to an `ImageResult` of each.
 
         Returns:
             "done", or "interrupted" after the picture at hand.
@@ -132,9 +135,10 @@ class PredictJob:
         with tqdm(total=self.pictures.length, disable=bar, unit="picture") as progress:
             waiting = read_ahead(self._waiting(records, progress), self.settings.workers)
             with closing(waiting):
-                for item, picture in waiting:
-                    self._one(item, picture, method, records)
-                    progress.update()
+                while batch := list(islice(waiting, self.settings.batch_size)):
+                    for item, found in zip((item for item, _ in batch), self._found(batch, method), strict=True):
+                        self._one(item, found, records)
+                        progress.update()
                     if interruption.requested:
                         return "interrupted"
         return "done"
@@ -150,14 +154,26 @@ class PredictJob:
             else:
                 yield item
 
-    def _one(self, item, picture, method: Callable, records: PictureRecords) -> None:
+    def _found(self, batch: list[tuple], method: Callable) -> list:
+        """The result of each picture, or the error that it made: one picture does not fail the others."""
+        readable = [(item, picture) for item, picture in batch if not isinstance(picture, Sam2Error)]
+        begun = time.perf_counter()
         try:
-            if isinstance(picture, Sam2Error):
-                raise picture
+            items, pictures = ([pair[side] for pair in readable] for side in (0, 1))
+            results = method(pictures, items) if readable else []
+        except Sam2Error as error:
+            results = [error] if len(readable) == 1 else [self._found([pair], method)[0] for pair in readable]
+        spent = {"segment": _milliseconds_since(begun) / max(len(readable), 1)}
+        timed = iter(r if isinstance(r, Sam2Error) or r.timings else replace(r, timings=spent) for r in results)
+        return [picture if isinstance(picture, Sam2Error) else next(timed) for _, picture in batch]
+
+    def _one(self, item, found, records: PictureRecords) -> None:
+        """Writes the result of one picture, or notes its error."""
+        try:
+            if isinstance(found, Sam2Error):
+                raise found
             name = self._name(item)
-            begun = time.perf_counter()
-            found = method(picture, item)
-            spent = found.timings or {"segment": _milliseconds_since(begun)}
+            spent = found.timings
             result = self._result(item, found)
             begun = time.perf_counter()
             files = self.outputs.write(result, name)

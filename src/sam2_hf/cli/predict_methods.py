@@ -15,16 +15,17 @@ class FromPrompts:
     def __init__(self, network, processor, requests: list, options: dict):
         self.network, self.processor, self.requests, self.options = network, processor, requests, options
 
-    def __call__(self, picture, item, object_batch: int):
-        """`ImageResult` of one picture.
+    def __call__(self, pictures: list, items: list, object_batch: int) -> list:
+        """`ImageResult` of each picture, encoded together.
 
         Raises:
-            PromptError: there is none for this picture, or one that it cannot have.
+            PromptError: there is none for a picture, or one that it cannot have.
         """
         from sam2_hf.pipelines.image import segment_batch
 
+        requests = [self._requests(item) for item in items]
         options = {**self.options, "object_batch": object_batch}
-        return segment_batch(self.network, self.processor, [picture], [self._requests(item)], **options)[0]
+        return segment_batch(self.network, self.processor, pictures, requests, **options)
 
     def _requests(self, item) -> list:
         from sam2_hf.pipelines.requests import requests_from
@@ -47,19 +48,19 @@ class Everything:
     def __init__(self, network, processor, options: dict):
         self.network, self.processor, self.options = network, processor, options
 
-    def __call__(self, picture, item, object_batch: int):
-        """`ImageResult` of one picture."""
+    def __call__(self, pictures: list, items: list, object_batch: int) -> list:
+        """`ImageResult` of each picture, encoded together."""
         from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
 
-        generator = Sam2MaskGenerator(self.network, self.processor, points_per_batch=object_batch, **self.options)
-        return generator(picture)
+        how = {**self.options, "points_per_batch": object_batch, "batch_size": len(pictures)}
+        return list(Sam2MaskGenerator(self.network, self.processor, **how).results(pictures))
 
 
 class WithinMemory:
-    """Asks for fewer objects at once when memory runs out, and stays with that number.
+    """Asks for fewer pictures, then for fewer objects at once when memory runs out, and stays with that number.
 
     Args:
-        method: called as `method(picture, item, object_batch)`.
+        method: called as `method(pictures, items, object_batch)`.
         object_batch: to begin with.
         say: called with a line for people.
     """
@@ -67,24 +68,29 @@ class WithinMemory:
     def __init__(self, method, object_batch: int, say):
         self.method, self.object_batch, self.say = method, object_batch, say
 
-    def __call__(self, picture, item):
+    def __call__(self, pictures: list, items: list) -> list:
         """What `method` gives.
 
         Raises:
-            MemoryError: it does not fit, even object by object.
+            MemoryError: it does not fit, even picture by picture and object by object.
         """
         while True:
             try:
-                return self.method(picture, item, self.object_batch)
+                return self.method(pictures, items, self.object_batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.object_batch == 1:
+                if len(pictures) == self.object_batch == 1:
                     remedy = "use a smaller picture, a smaller --model, or another --device"
-                    raise MemoryError(f"{item.source}: out of memory even object by object; {remedy}") from error
+                    where = items[0].source
+                    raise MemoryError(f"{where}: out of memory even object by object; {remedy}") from error
             self._release()
+            if len(pictures) > 1:
+                half = len(pictures) // 2
+                self.say(f"{items[0].source}: out of memory; going on with {half} pictures at once")
+                return [*self(pictures[:half], items[:half]), *self(pictures[half:], items[half:])]
             self.object_batch //= 2
-            self.say(f"{item.source}: out of memory; going on with --object-batch {self.object_batch}")
+            self.say(f"{items[0].source}: out of memory; going on with --object-batch {self.object_batch}")
 
     def _release(self) -> None:
         import torch

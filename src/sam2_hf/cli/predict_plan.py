@@ -76,7 +76,7 @@ def settings_of(chosen: dict, count: int | None) -> PredictSettings:
     if chosen["everything"]:
         filters["top"] = chosen["max_det"]
     bar = count != 1 and not (chosen["quiet"] or chosen["no_progress"])
-    same = ("workers", "show", "overwrite", "resume", "quiet", "verbose")
+    same = ("batch_size", "workers", "show", "overwrite", "resume", "quiet", "verbose")
     return PredictSettings(filters=filters, bar=bar, **{name: chosen[name] for name in same})
 
 
