@@ -172,6 +172,17 @@ def test_existing_output_stops_with_7_unless_overwrite_is_given(predict, picture
     assert read(tmp_path / "out" / "scene.json").size == SIZE
 
 
+@pytest.mark.parametrize("name", ["prompts.json", "crops/scene_9.png"])
+def test_files_of_the_user_are_not_touched(predict, pictures, tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    arguments = (pictures, "--point", "40,30", "--save", "crops,json", "--output", tmp_path / "out")
+    code, _, stderr = predict(*arguments)
+    assert (code, path.read_text()) == (7, "mine")
+    assert path.name in stderr
+
+
 def test_overwrite_never_replaces_a_picture_that_is_segmented(predict, pictures):
     before = (pictures / "scene.png").read_bytes()
     code, _, stderr = predict(pictures / "scene.png", "--point", "40,30", "--output", pictures, "--overwrite")
@@ -192,6 +203,7 @@ def test_overwrite_never_replaces_a_picture_that_is_segmented(predict, pictures)
         (["--box", "1:1,2,30,40", "--box", "1:5,6,70,50"], "object 1"),
         (["--point", "40,30", "--save", "overlay,mp4"], "mp4"),
         (["--point", "40,30", "--dtype", "fp8"], "fp8"),
+        (["--point", "40,30", "--palette", "notacolour"], "notacolour"),
     ],
 )
 def test_prompts_and_options_that_mean_nothing_stop_with_2(predict, pictures, tmp_path, options, complaint):

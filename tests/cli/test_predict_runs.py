@@ -25,6 +25,7 @@ from sam2_hf import Sam2MaskGenerator
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.cli import predict_methods
 from sam2_hf.cli.main import run
+from sam2_hf.cli.run_folder import next_folder
 from sam2_hf.pipelines import image as image_module
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.loading import load
@@ -386,6 +387,28 @@ def test_pictures_encoded_together_are_the_pictures_one_by_one(predict, tree, tm
     for one, other in zip(records(tmp_path / "1"), records(tmp_path / "3"), strict=True):
         assert [entry["rle"] for entry in one["objects"]] == [entry["rle"] for entry in other["objects"]]
     assert list(status(tmp_path / "3")["failed"]) == [str(tree / "broken.png")]
+
+
+def test_pictures_at_once_are_halved_and_stay_so(predict, tree, tmp_path, monkeypatch):
+    original, tried = image_module.segment_batch, []
+
+    def small_machine(model, processor, pictures, *arguments, **options):
+        tried.append(len(pictures))
+        if len(pictures) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return original(model, processor, pictures, *arguments, **options)
+
+    monkeypatch.setattr(image_module, "segment_batch", small_machine)
+    arguments = (tree, "--recursive", *POINT, "--save", "json", "--batch-size", "2", "-o", tmp_path / "out")
+    code, _, stderr = predict(*arguments)
+    assert (code, tried) == (0, [2, 1, 1, 1, 1, 1])
+    assert stderr.count("out of memory; going on with 1 pictures at once") == 1
+
+
+def test_two_runs_without_a_folder_get_one_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [next_folder("predict").name for _ in range(3)] == ["1", "2", "3"]
+    assert [next_folder("predict", reserve=False).name for _ in range(2)] == ["4", "4"]
 
 
 def test_objects_are_halved_until_they_fit(predict, tree, tmp_path, monkeypatch):

@@ -284,6 +284,35 @@ def test_several_videos_that_were_interrupted_go_on_where_they_stood(model, clip
     assert "a: was done before" in capsys.readouterr().err
 
 
+def test_files_of_the_user_are_not_touched(model, clip, tmp_path, monkeypatch, capsys):
+    (tmp_path / "masks" / "sub").mkdir(parents=True)
+    kept = [tmp_path / "masks" / "00000.png", tmp_path / "masks" / "sub" / "5.png", tmp_path / "coco.json"]
+    for path in kept:
+        path.write_text("mine")
+    arguments = (clip, "--box", "20,10,60,40", "--max-frames", "2", "--model", model, "-o", tmp_path)
+    assert track(monkeypatch, *arguments, "--save", "json,coco") == 7
+    assert "coco.json: exists already" in capsys.readouterr().err
+    assert track(monkeypatch, *arguments, "--save", "json") == 0
+    assert track(monkeypatch, *arguments, "--save", "json,csv", "--overwrite") == 0
+    assert [path.read_text() for path in kept] == ["mine"] * 3
+
+
+def test_overwriting_waits_until_everything_is_accepted(model, clip, tmp_path, monkeypatch):
+    arguments = (clip, "--box", "20,10,60,40", "--max-frames", "2", "--save", "json,davis", "--model", model)
+    assert track(monkeypatch, *arguments, "-o", tmp_path) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert track(monkeypatch, *arguments, "--start", "900", "--overwrite", "-o", tmp_path) == 2
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_finished_run_without_one_of_its_files_is_made_again(model, clip, tmp_path, monkeypatch):
+    arguments = (clip, "--box", "20,10,60,40", "--max-frames", "2", "--save", "json,csv", "--model", model)
+    assert track(monkeypatch, *arguments, "-o", tmp_path / "out") == 0
+    (tmp_path / "out" / "areas.csv").unlink()
+    assert track(monkeypatch, *arguments, "-o", tmp_path / "out", "--resume") == 0
+    assert (tmp_path / "out" / "areas.csv").exists()
+
+
 def test_dry_run_lists_and_writes_nothing(clip, tmp_path, monkeypatch, capsys):
     arguments = ("--box", "1:20,10,60,40", "--box", "9@1:20,10,60,40", "--save", "json,csv", "--dry-run", "--json")
     assert track(monkeypatch, clip, *arguments, "-o", tmp_path / "out", "--model", "absent") == 0
@@ -305,3 +334,7 @@ def test_frames_that_cannot_be_decoded_end_the_run_or_are_left_out(model, tmp_pa
     assert track(monkeypatch, *arguments, "--skip-bad-frames", "-o", tmp_path / "lenient") == 4
     assert [result.frame for result in records(tmp_path / "lenient")] == [0, 1, 2, 4, 5]
     assert list(json.loads((tmp_path / "lenient" / "run.json").read_text())["skipped"]) == ["3"]
+    stop_after(monkeypatch, 4, *arguments, "--skip-bad-frames", "-o", tmp_path / "cut")
+    assert track(monkeypatch, *arguments, "--skip-bad-frames", "-o", tmp_path / "cut", "--resume") == 4
+    assert list(json.loads((tmp_path / "cut" / "run.json").read_text())["skipped"]) == ["3"]
+    assert "frame" in json.loads((tmp_path / "strict" / "run.json").read_text())["error"]

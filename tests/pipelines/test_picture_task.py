@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from transformers.pipelines.pt_utils import KeyDataset
 import sam2_hf
 from sam2_hf.errors import ConfigError, PromptError
 from sam2_hf.pipelines.image import segment
+from sam2_hf.pipelines.prompt_file import prompt_record
+from sam2_hf.pipelines.requests import requests_from
 from tests.tiny import micro_model, micro_processor, scene, scene_image
 
 TASK = "promptable-segmentation"
@@ -72,6 +76,49 @@ def test_lists_give_lists_and_generators_and_data_sets_stream(ask):
     assert not isinstance(keyed, list)
     for results in ([first, *streamed], list(keyed)):
         assert [result.masks for result in results] == [result.masks for result in listed]
+
+
+class Rows:
+    """A data set that has a length, and does not say where it ends."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int):
+        return scene(HEIGHT, WIDTH, seed=index)
+
+
+class Stream:
+    """A data set that can only be walked through."""
+
+    def __iter__(self):
+        return (scene(HEIGHT, WIDTH, seed=index) for index in range(2))
+
+
+@pytest.mark.parametrize("data", [Rows(), Stream()])
+def test_data_sets_with_a_length_or_without_end_where_they_end(ask, data):
+    results = ask(data, points=[40, 30])
+    assert [result.masks for result in results] == [ask(Rows()[i], points=[40, 30]).masks for i in range(2)]
+
+
+def test_prompts_of_later_frames_are_refused(ask, tmp_path):
+    record = prompt_record(
+        requests_from(objects=[{"id": 1, "points": [4, 3]}, {"id": 2, "frame": 40, "points": [4, 3]}])
+    )
+    (tmp_path / "prompts.json").write_text(json.dumps(record))
+    with pytest.raises(PromptError, match="prompts on frame 40; pictures have frame 0 only"):
+        ask(scene(HEIGHT, WIDTH), prompts=tmp_path / "prompts.json")
+
+
+def test_arguments_that_would_be_ignored_or_mistaken_are_refused(model):
+    with pytest.raises(ConfigError, match="leave out `dtype`"):
+        sam2_hf.pipeline(TASK, model=model, dtype="bf16")
+    with pytest.raises(ConfigError, match="got NoneType"):
+        sam2_hf.pipeline(TASK, model=None)
+    both = (micro_processor(), micro_processor().image_processor)
+    made = [sam2_hf.pipeline(TASK, model=model, processor=processor) for processor in both]
+    made.append(sam2_hf.pipeline(TASK, model=model, image_processor=both[1]))
+    assert {pipe.image_processor.size["height"] for pipe in made} == {256}
 
 
 def test_every_picture_of_a_generator_may_have_prompts_of_its_own(ask):

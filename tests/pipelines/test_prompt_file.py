@@ -15,7 +15,7 @@ def test_what_is_written_is_read_again(tmp_path):
         objects=[
             {"id": 1, "points": [[5, 6], [7.5, 8]], "labels": [1, 0], "label": "cat"},
             {"id": 2, "frame": 3, "box": [1, 2, 3, 4], "points": [2, 3]},
-            {"id": "dog", "frame": 4, "mask": mask},
+            {"id": "dog", "frame": 4, "mask": mask, "box": [3, 2, 8, 4]},
         ]
     )
     path = tmp_path / "prompts.json"
@@ -46,6 +46,14 @@ def test_the_last_box_or_mask_of_a_list_counts():
         ('{"schema": "sam2_hf.session/1"}', "no prompt in it"),
         ('{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1}]}', "prompt 0 has no 'list'"),
         ('{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": []}]}', "prompt 0 is empty"),
+        ('{"schema": "sam2_hf.session/1", "objects": [{}]}', "object 0 has no 'id'"),
+        ('{"schema": "sam2_hf.session/1", "prompts": [1]}', "prompt 0 is 1"),
+        ('{"schema": "sam2_hf.session/1", "prompts": [{"frame": "a", "object": 1, "list": []}]}', "cannot be 'a'"),
+        ('{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": [1], "list": []}]}', r"cannot be \[1\]"),
+        (
+            '{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": [{"mask": {"size": 2}}]}]}',
+            "prompt 0: the mask is not COCO run lengths",
+        ),
         (
             '{"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": [{"z": 1}]}]}',
             "neither a click",

@@ -65,7 +65,27 @@ def test_explicit_objects_have_ids_frames_and_names_of_their_own():
     )
     assert (first.object_id, first.frame, first.label, first.prompt.points) == ("a", 2, "cat", [[5, 6]])
     assert (second.frame, second.prompt.labels) == (4, [1, 0])
-    assert (third.object_id, third.prompt.box, third.mask.shape) == (3, [1, 2, 3, 4], (6, 9))
+    assert (third.object_id, third.prompt.box, third.mask.shape) == (1, [1, 2, 3, 4], (6, 9))
+
+
+def test_objects_without_an_id_get_numbers_that_nobody_has():
+    objects = [
+        {"id": 2, "points": [5, 6]},
+        {"points": [7, 8]},
+        {"points": [9, 1], "frame": 3},
+        {"id": 1, "box": [1, 2, 3, 4]},
+    ]
+    assert [request.object_id for request in requests_from(objects=objects)] == [2, 3, 4, 1]
+
+
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+def test_objects_take_lists_arrays_and_tensors(make):
+    (request,) = requests_from(objects=[{"points": make([5.0, 6.0]), "labels": 0}])
+    assert (request.prompt.points, request.prompt.labels) == ([[5, 6]], [0])
+    (request,) = requests_from(objects=[{"points": make([[5.0, 6.0], [7.0, 8.0]]), "labels": make([1, 0])}])
+    assert (request.prompt.points, request.prompt.labels) == ([[5, 6], [7, 8]], [1, 0])
+    (request,) = requests_from(objects=[{"box": make([1.0, 2.0, 3.0, 4.0])}])
+    assert request.prompt.box == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +97,7 @@ def test_explicit_objects_have_ids_frames_and_names_of_their_own():
         ({"masks": np.zeros((1, 1, 6, 9))}, r"got \(1, 1, 6, 9\)"),
         ({"points": [1, 2], "object_ids": [4, 5]}, "`object_ids` has 2 entries, but there are 1 objects"),
         ({"objects": [{"points": [1, 2]}], "boxes": [1, 2, 3, 4]}, "leave out `boxes`"),
+        ({"objects": {"points": [1, 2]}}, "a list of dicts, one per object, got dict"),
         ({"objects": [{"id": 3}]}, "object 3 has no prompt"),
         ({"objects": [{"boxes": [1, 2, 3, 4]}]}, "there is no 'boxes'"),
         ({"objects": [{"id": 1, "points": [1, 2]}, {"id": 1, "box": [1, 2, 3, 4]}]}, "object 1 is given twice"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -290,3 +292,30 @@ def test_data_frame_has_a_row_per_object():
     assert isinstance(table, pandas.DataFrame)
     assert table["area"].tolist() == [550, 1, 0]
     assert table["label"].tolist() == ["dog", "cat", "dog"]
+
+
+def test_another_candidate_has_no_scores_of_the_old_one():
+    whole = classed()
+    masks = Masks(whole.masks.rle[::-1], whole.size)
+    chosen = replace(whole, alternatives=(masks,) * len(whole)).choose(0, 1)
+    assert np.isnan(chosen.iou_scores[0]) and np.isnan(chosen.stability[0])
+    assert chosen.iou_scores[1:].tolist() == whole.iou_scores[1:].tolist()
+    assert chosen.boxes[0].tolist() == masks.boxes()[1].tolist()
+
+
+def test_one_label_is_a_label_and_not_letters():
+    named = replace(classed(), labels=("cat", "a", None))
+    assert named.filter(labels="cat").labels == ("cat",)
+
+
+def test_ids_of_every_kind_are_saved_with_dense_masks(tmp_path):
+    named = replace(classed(), object_ids=("a", (1, 2), 3))
+    with np.load(named.save(tmp_path / "a.npz")) as saved:
+        assert saved["object_ids"].tolist() == ["a", "(1, 2)", "3"]
+
+
+def test_crops_take_names_of_colours_and_large_ids_fit_a_picture():
+    whole = classed()
+    assert whole.crops(background="red")[0].getpixel((0, 0))[3] == 255
+    large = replace(whole, object_ids=(70000, 2, 3))
+    assert set(np.unique(np.asarray(large.to_png()[0]))) <= {0, 1, 2, 3}

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sam2_hf
 from sam2_hf import Sam2InferenceSession, TrackingPolicy, VideoFrameResult
@@ -70,6 +71,14 @@ def test_list_of_videos_gives_a_list_of_iterators(track):
     assert [r.frame for r in track(FRAMES[:2], boxes=[20, 10, 60, 40])] == [0, 1]  # a list of frames is one video
 
 
+def test_frame_of_a_written_result_is_read_again_from_its_video(track, tmp_path):
+    for index, picture in enumerate(FRAMES[:3]):
+        Image.fromarray(picture).save(tmp_path / f"{index}.png")
+    last = list(track(str(tmp_path), boxes=[20, 10, 60, 40]))[-1]
+    again = VideoFrameResult.from_json(last.to_json())
+    assert again.image is None and np.array_equal(again.pixels(), FRAMES[2])
+
+
 def test_choices_of_tracking_reach_the_session(track):
     given = {"boxes": [[20, 10, 60, 40], [30, 10, 70, 40]]}
     apart = list(track(FRAMES[:3], **given, non_overlap=True))[-1].masks.dense()
@@ -81,6 +90,9 @@ def test_choices_of_tracking_reach_the_session(track):
 def test_wrong_calls_are_refused_before_the_first_frame(track):
     with pytest.raises(PromptError, match="no prompt given"):
         track(FRAMES)
+    for wrong in ({"direction": "up"}, {"max_frames": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            track(FRAMES, objects=OBJECTS[:1], **wrong)
     with pytest.raises(TypeError, match="takes no `backwards`"):
         track(FRAMES, objects=OBJECTS, backwards=True)
     with pytest.raises(PromptError, match="frame 40 is not in the video"):

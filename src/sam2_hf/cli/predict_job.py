@@ -13,13 +13,13 @@ from pathlib import Path
 
 from sam2_hf.cli.interruption import Interruption
 from sam2_hf.cli.output_names import plain_name
-from sam2_hf.cli.predict_outputs import PredictOutputs
+from sam2_hf.cli.predict_outputs import PROMPTS, PredictOutputs
 from sam2_hf.cli.predict_records import PictureRecords
 from sam2_hf.cli.run_folder import write_run
 from sam2_hf.errors import OutputExistsError, Sam2Error
 
 NO_CLASS = -1
-PROMPTS = "prompts.json"
+FAILURES = (Sam2Error, ValueError, OverflowError)  # of one picture; a full disk or missing memory ends the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +93,17 @@ class PredictJob:
         status = "failed"
         try:
             with Interruption() as interruption:
-                status = self._all(method, records, interruption)
+                reached = self._all(method, records, interruption)
+            records.close(self._order if reached == "done" else None)
+            if reached == "done":
+                self.outputs.finish(records, self.pictures.classes)
+                self._write_prompts(records)
+            status = reached
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            records.close(self._order if status == "done" else None)
-            if status == "done":
-                self.outputs.finish(records, self.pictures.classes)
-                self._write_prompts(records)
+            records.close()
             self._write_run(status)
         return status
 
@@ -161,23 +163,23 @@ class PredictJob:
         try:
             items, pictures = ([pair[side] for pair in readable] for side in (0, 1))
             results = method(pictures, items) if readable else []
-        except Sam2Error as error:
+        except FAILURES as error:
             results = [error] if len(readable) == 1 else [self._found([pair], method)[0] for pair in readable]
         spent = {"segment": _milliseconds_since(begun) / max(len(readable), 1)}
-        timed = iter(r if isinstance(r, Sam2Error) or r.timings else replace(r, timings=spent) for r in results)
+        timed = iter(r if isinstance(r, Exception) or r.timings else replace(r, timings=spent) for r in results)
         return [picture if isinstance(picture, Sam2Error) else next(timed) for _, picture in batch]
 
     def _one(self, item, found, records: PictureRecords) -> None:
         """Writes the result of one picture, or notes its error."""
         try:
-            if isinstance(found, Sam2Error):
+            if isinstance(found, Exception):
                 raise found
             name = self._name(item)
             spent = found.timings
             result = self._result(item, found)
             begun = time.perf_counter()
             files = self.outputs.write(result, name)
-        except Sam2Error as error:
+        except FAILURES as error:
             self._note_failure(item, error)
             return
         records.add(result, key=item.key, name=name, files=files)
@@ -218,7 +220,7 @@ class PredictJob:
             raise OutputExistsError(f"{taken}: exists already; pass --overwrite or another --output")
         return name
 
-    def _note_failure(self, item, error: Sam2Error) -> None:
+    def _note_failure(self, item, error: Exception) -> None:
         self.failed[item.source] = str(error)
         self.say(str(error) if str(error).startswith(item.source) else f"{item.source}: {error}")
         if self.settings.verbose:

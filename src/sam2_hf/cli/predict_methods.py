@@ -67,6 +67,7 @@ class WithinMemory:
 
     def __init__(self, method, object_batch: int, say):
         self.method, self.object_batch, self.say = method, object_batch, say
+        self.batch_size: int | None = None
 
     def __call__(self, pictures: list, items: list) -> list:
         """What `method` gives.
@@ -74,6 +75,10 @@ class WithinMemory:
         Raises:
             MemoryError: it does not fit, even picture by picture and object by object.
         """
+        step = min(self.batch_size or len(pictures), len(pictures))
+        if step < len(pictures):
+            starts = range(0, len(pictures), step)
+            return [found for i in starts for found in self(pictures[i : i + step], items[i : i + step])]
         while True:
             try:
                 return self.method(pictures, items, self.object_batch)
@@ -86,9 +91,9 @@ class WithinMemory:
                     raise MemoryError(f"{where}: out of memory even object by object; {remedy}") from error
             self._release()
             if len(pictures) > 1:
-                half = len(pictures) // 2
-                self.say(f"{items[0].source}: out of memory; going on with {half} pictures at once")
-                return [*self(pictures[:half], items[:half]), *self(pictures[half:], items[half:])]
+                self.batch_size = len(pictures) // 2
+                self.say(f"{items[0].source}: out of memory; going on with {self.batch_size} pictures at once")
+                return self(pictures, items)
             self.object_batch //= 2
             self.say(f"{items[0].source}: out of memory; going on with --object-batch {self.object_batch}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 RESULTS = "results.jsonl"
 CONTACT_SHEET = "contact_sheet.jpg"
 COCO = "coco.json"
+PROMPTS = "prompts.json"
 SUFFIXES = {"overlay": ".png", "json": ".json", "masks": ".npz", "contours": ".contours.json"}
 KINDS = (*SUFFIXES, "crops")
 PICTURE_FORMATS = {"yolo": ("labels", ".txt"), "labelme": ("labelme", ".json")} | {
@@ -45,7 +46,7 @@ class PredictOutputs:
 
     def run_files(self) -> list[Path]:
         """Files of the whole run."""
-        wanted = {RESULTS: True, COCO: "coco" in self.formats, CONTACT_SHEET: "overlay" in self.kinds}
+        wanted = {RESULTS: True, PROMPTS: True, COCO: "coco" in self.formats, CONTACT_SHEET: "overlay" in self.kinds}
         return [self.folder / name for name, is_written in wanted.items() if is_written]
 
     def write(self, result, name: str) -> list[Path]:

@@ -19,7 +19,7 @@ def requests_of(chosen: dict) -> list:
         PromptError: what cannot be meant.
     """
     from sam2_hf.cli.prompt_options import read_options
-    from sam2_hf.pipelines.prompt_file import read_prompt_file
+    from sam2_hf.pipelines.prompt_file import read_picture_prompts
     from sam2_hf.pipelines.requests import requests_from
 
     written = read_options(chosen["point"] or [], chosen["box"] or [], chosen["mask"] or [])
@@ -27,11 +27,7 @@ def requests_of(chosen: dict) -> list:
         return requests_from(objects=[entry.as_object() for entry in written])
     if written:
         raise PromptError("--prompts is a file that says everything; leave out --point, --box and --mask")
-    requests = read_prompt_file(chosen["prompts"])
-    later = next((request for request in requests if request.frame), None)
-    if later is not None:
-        raise PromptError(f"{chosen['prompts']}: has prompts on frame {later.frame}; pictures have frame 0 only")
-    return requests
+    return read_picture_prompts(chosen["prompts"])
 
 
 def pictures_of(chosen: dict):
@@ -60,14 +56,25 @@ def outputs_of(chosen: dict) -> PredictOutputs:
     kinds = options.listed(chosen["save"], KINDS, "--save") or ("overlay", "json")
     drawing = {"alpha": chosen["alpha"], "points": not chosen["everything"]}  # a grid of clicks would hide the picture
     if chosen["palette"] is not None:
-        drawing["palette"] = [colour.strip() for colour in chosen["palette"].split(",")]
+        drawing["palette"] = _palette(chosen["palette"])
     return PredictOutputs(
-        folder=next_folder("predict") if chosen["output"] is None else Path(chosen["output"]),
+        folder=next_folder("predict", reserve=not chosen["dry_run"])
+        if chosen["output"] is None
+        else Path(chosen["output"]),
         kinds=kinds,
         formats=options.listed(chosen["formats"], FORMATS, "--format"),
         drawing=drawing,
         max_size=chosen["max_size"],
     )
+
+
+def _palette(text: str) -> list[tuple[int, int, int]]:
+    from sam2_hf.pipelines.writing.drawing import as_colour
+
+    try:
+        return [as_colour(colour.strip()) for colour in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--palette takes colours such as #ff0000,blue, got {text!r} ({error})") from error
 
 
 def settings_of(chosen: dict, count: int | None) -> PredictSettings:
@@ -99,8 +106,14 @@ def check_files(pictures, names: dict[str, str], outputs: PredictOutputs, *, may
         if file in seen:
             raise OutputExistsError(f"{file}: two pictures would be written there; segment them in two runs")
         seen.add(file)
-        if file.exists() and not may_exist:
-            raise OutputExistsError(f"{file}: exists already; pass --overwrite or another --output")
+    taken = next((file for file in [*files, *_crops_there(outputs)] if file.exists()), None)
+    if taken is not None and not may_exist:
+        raise OutputExistsError(f"{taken}: exists already; pass --overwrite or another --output")
+
+
+def _crops_there(outputs: PredictOutputs) -> list[Path]:
+    """Pictures in the folder of crops, whose names depend on what is found."""
+    return list((outputs.folder / "crops").rglob("*.png")) if "crops" in outputs.kinds else []
 
 
 def list_run(pictures, names: dict[str, str], outputs: PredictOutputs, as_json: bool) -> None:

@@ -12,11 +12,22 @@ from sam2_hf.errors import ConfigChangedError, OutputExistsError
 RUN = "run.json"
 
 
-def next_folder(command: str) -> Path:
-    """`runs/<command>/<n>` with the next free number."""
+def next_folder(command: str, *, reserve: bool = True) -> Path:
+    """`runs/<command>/<n>` with the next free number.
+
+    Args:
+        reserve: make the folder, so that no other run takes it.
+    """
     runs = Path("runs", command)
     taken = [int(entry) for entry in (os.listdir(runs) if runs.is_dir() else []) if entry.isdigit()]
-    return runs / str(max(taken, default=0) + 1)
+    number = max(taken, default=0) + 1
+    while reserve:
+        try:
+            (runs / str(number)).mkdir(parents=True)
+            break
+        except FileExistsError:  # another run was faster
+            number += 1
+    return runs / str(number)
 
 
 def check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) -> None:
@@ -46,11 +57,10 @@ def check_folder(folder: Path, given: dict, *, overwrite: bool, resume: bool) ->
         raise OutputExistsError(f"{folder}: holds a run already; pass --overwrite, --resume or another --output")
 
 
-def finished_run(folder: Path) -> dict | None:
-    """`run.json` of a run that is done, or None."""
+def earlier_run(folder: Path) -> dict:
+    """`run.json` of a run in a folder; empty if there is none."""
     run = folder / RUN
-    record = json.loads(run.read_text()) if run.exists() else {}
-    return record if record.get("status") == "done" else None
+    return json.loads(run.read_text()) if run.exists() else {}
 
 
 def write_run(folder: Path, command: str, given: dict, status: str, **more) -> dict:

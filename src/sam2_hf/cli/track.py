@@ -1,6 +1,7 @@
 """`sam2-hf track`: follow objects through videos, prompted ones or everything there is."""
 
 import json
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,8 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.run_folder import RUN, check_folder, finished_run, next_folder, resume_command
-from sam2_hf.cli.track_outputs import KINDS
+from sam2_hf.cli.run_folder import RUN, check_folder, earlier_run, next_folder, resume_command
+from sam2_hf.cli.track_outputs import FILES, KINDS, check_free
 from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
 
 PROMPTS, EVERYTHING, PART, MEMORY = "Prompts", "Everything in a video", "Which part, which way", "How to track"
@@ -168,8 +169,11 @@ def track(
     for source in sources:
         _check_source(source)
     requests = [] if everything else _requests(chosen)
-    folders = _folders(sources, next_folder("track") if output is None else Path(output))
+    folders = _folders(sources, next_folder("track", reserve=not dry_run) if output is None else Path(output))
     given = {name: value for name, value in chosen.items() if name not in FREE_TO_CHANGE}
+    if not (overwrite or resume):
+        for folder in folders.values():
+            check_free(folder, kinds)
     begun = {source for source, folder in folders.items() if (folder / RUN).exists()}
     for source, folder in folders.items():
         goes_on = resume and (source in begun or not begun)  # of several videos, some may not have been reached
@@ -188,8 +192,8 @@ def track(
     options.say(line, quiet)
     done, failed = [], {}
     for source, folder in folders.items():
-        earlier = finished_run(folder) if resume else None
-        if earlier is not None:
+        earlier = earlier_run(folder) if resume else {}
+        if earlier.get("status") == "done" and all((folder / FILES[kind]).exists() for kind in kinds):
             options.say(f"{source}: was done before", quiet)
             done.append(summary_of(earlier, folder))
             continue
@@ -198,8 +202,10 @@ def track(
         try:
             done.append(summary_of(job.run(), folder))
         except Sam2Error as error:
-            if len(folders) == 1 or verbose:
+            if len(folders) == 1:
                 raise
+            if verbose:
+                traceback.print_exception(error)
             failed[source] = str(error)
             options.say(f"{source}: {error}", quiet)
         if done and done[-1]["status"] == "interrupted":
@@ -268,8 +274,6 @@ def _folders(sources: list[str], folder: Path) -> dict[str, Path]:
 
 def _list(folders: dict[str, Path], kinds: tuple[str, ...], requests: list, as_json: bool) -> None:
     """What a run would do."""
-    from sam2_hf.cli.track_outputs import FILES
-
     plan = {source: [str(folder / FILES[kind]) for kind in kinds] for source, folder in folders.items()}
     objects = len({request.object_id for request in requests})
     if as_json:

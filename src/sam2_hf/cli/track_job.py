@@ -12,7 +12,7 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.interruption import Interruption
-from sam2_hf.cli.run_folder import write_run
+from sam2_hf.cli.run_folder import earlier_run, write_run
 from sam2_hf.cli.track_outputs import FILES, PROMPTS, RESULTS, STATE, clear, make_sinks
 from sam2_hf.cli.track_passes import EverythingPass, PromptedPass
 from sam2_hf.errors import DecodeError, Sam2Error
@@ -42,16 +42,21 @@ class TrackJob:
         passed, done = self._begin()
         if self.chosen["resume"] and not done:
             self._say("--resume: no state to go on from (only forward passes keep one); tracking from the start")
+        if done:
+            self.skipped = dict(earlier_run(self.folder).get("skipped", {}))
         if not self.chosen["resume"]:
-            clear(self.folder)
+            clear(self.folder, self.kinds)
         self._write_run("running")
-        status = "failed"
+        status, problem = "failed", {}
         try:
             if not done:
                 self._write_prompts(passed)
             status = self._follow(passed, done)
+        except Exception as error:
+            problem = {"error": str(error)}
+            raise
         finally:
-            record = self._write_run(status)
+            record = self._write_run(status, **problem)
         if self.chosen["show"] and status == "done" and "overlay" in self.kinds:
             typer.launch(str(self.folder / FILES["overlay"]))
         return record
@@ -143,11 +148,11 @@ class TrackJob:
         record = prompt_record(requests, model=self.chosen["model"], source=facts)
         write_whole(self.folder / PROMPTS, json.dumps(record, indent=1).encode(), overwrite=True)
 
-    def _write_run(self, status: str) -> dict:
+    def _write_run(self, status: str, **more) -> dict:
         from sam2_hf.evaluation.run_record import library_versions
 
         seconds = time.perf_counter() - self.begun
-        facts = {"argv": sys.argv[1:], "versions": library_versions(), "seconds": round(seconds, 3)}
+        facts = {"argv": sys.argv[1:], "versions": library_versions(), "seconds": round(seconds, 3), **more}
         return write_run(self.folder, "track", self.given, status, **facts, frames=self.frames, skipped=self.skipped)
 
     def _say(self, line: str) -> None:

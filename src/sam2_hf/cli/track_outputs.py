@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from sam2_hf.cli.run_folder import earlier_run
+from sam2_hf.errors import OutputExistsError
+
 FILES = {
     "overlay": "overlay.mp4",
     "masks": "masks",
@@ -52,13 +55,33 @@ def make_sinks(folder: Path, kinds: tuple[str, ...], fps: float | None, keep: in
     return sinks
 
 
-def clear(folder: Path) -> None:
-    """Removes what an earlier run of this command wrote there."""
-    for name in (*FILES.values(), STATE, PROMPTS):
+def check_free(folder: Path, kinds: tuple[str, ...]) -> None:
+    """Refuses a folder that has a file which this run would write.
+
+    Raises:
+        OutputExistsError: the first of them.
+    """
+    names = (*(FILES[kind] for kind in kinds), RESULTS, STATE, PROMPTS)
+    taken = next((folder / name for name in names if (folder / name).exists()), None)
+    if taken is not None:
+        raise OutputExistsError(f"{taken}: exists already; pass --overwrite or another --output")
+
+
+def clear(folder: Path, kinds: tuple[str, ...]) -> None:
+    """Removes what this run will write anew, and what an earlier run of this command wrote there."""
+    earlier = earlier_run(folder)
+    if earlier.get("command") == "track":
+        kinds = (*kinds, *_kinds_of(earlier))
+    for name in (*(FILES[kind] for kind in kinds), RESULTS, STATE, PROMPTS):
         path = folder / name
         if path.is_dir():
-            for picture in path.rglob("[0-9]*.png"):
+            for picture in [*path.glob("[0-9]*.png"), *path.glob("[0-9]*/[0-9]*.png")]:
                 picture.unlink()
             (path / "ids.json").unlink(missing_ok=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _kinds_of(record: dict) -> list[str]:
+    saved = ",".join(record["options"].get("save") or ["overlay"]).split(",")
+    return [kind.strip() for kind in saved if kind.strip() in FILES]

@@ -47,11 +47,16 @@ def load(
         CheckpointError: there is no such model, or it cannot be read.
         ConfigError: a device or dtype that is not to be had here.
     """
-    logging.disable_progress_bar()
     device = _device(device)
     torch_dtype = _dtype(dtype, device)
     name, why = _resolve(name, offline)
-    model, processor, what = _load(name, revision, offline)
+    has_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, processor, what = _load(name, revision, offline)
+    finally:
+        if has_bars:
+            logging.enable_progress_bar()
     model = model.to(device=device, dtype=torch_dtype).eval()
     return model, processor, f"model: {what}{why}; {device}, {str(torch_dtype).removeprefix('torch.')}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.image import SegmentOptions, segment_batch
-from sam2_hf.pipelines.prompt_file import read_prompt_file
+from sam2_hf.pipelines.prompt_file import read_picture_prompts
 from sam2_hf.pipelines.requests import ObjectRequest, requests_of_pictures
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
@@ -63,9 +63,10 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
     def _results(self, inputs: Iterable, given: list, batch_size: int, options: dict) -> Iterator[ImageResult]:
         """Results in the order of the inputs, which are read a batch at a time."""
         is_per_picture = bool(given) and isinstance(given[0], list)
+        entries = inputs if hasattr(inputs, "__iter__") else (inputs[row] for row in range(len(inputs)))
         pairs = (
             _picture_and_requests(entry, given[index] if is_per_picture else given)
-            for index, entry in enumerate(inputs)
+            for index, entry in enumerate(entries)
         )
         while batch := list(islice(pairs, batch_size)):
             yield from self.postprocess(self.forward(self.preprocess(batch), **options))
@@ -80,7 +81,7 @@ def _requests(prompts: dict[str, Any], count: int | None) -> list:
     if "prompts" not in prompts:
         return requests_of_pictures(count, **prompts)
     refuse_beside_file(prompts)
-    return read_prompt_file(prompts["prompts"])
+    return read_picture_prompts(prompts["prompts"])
 
 
 def _picture_and_requests(entry, requests: list[ObjectRequest]) -> tuple[Any, list[ObjectRequest]]:
@@ -92,7 +93,8 @@ def _picture_and_requests(entry, requests: list[ObjectRequest]) -> tuple[Any, li
     unknown = [name for name in own if name not in PROMPTS]
     if image is None or unknown:
         found = f"no 'image' in {sorted(entry)}" if image is None else f"there is no {unknown[0]!r}"
-        raise PromptError(f"{found}; a picture's dict has 'image' and any of {', '.join(PROMPTS)}")
+        remedy = 'for one column of a data set pass KeyDataset(data, "image")'
+        raise PromptError(f"{found}; a picture's dict has 'image' and any of {', '.join(PROMPTS)}; {remedy}")
     if not own:
         return image, requests
     found = _requests(own, 1)
@@ -103,4 +105,4 @@ def _is_many(inputs) -> bool:
     """Generators, iterators and data sets; not the single things that happen to have a length."""
     if isinstance(inputs, (str, bytes, dict)) or hasattr(inputs, "ndim"):
         return False
-    return isinstance(inputs, Iterator) or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))
+    return hasattr(inputs, "__iter__") or (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"))

@@ -13,6 +13,7 @@ from sam2_hf.processing.prompts import ObjectPrompt, read_prompts
 from sam2_hf.processing.rle import decode_rle
 
 SCHEMA = "sam2_hf.session/1"
+IDS = (int, str)
 SOURCE_KEYS = ("sha256", "name", "width", "height", "frames", "fps")
 
 
@@ -34,6 +35,19 @@ def read_prompt_file(path: str | Path) -> list[ObjectRequest]:
         raise PromptError(f"{path}: {error}") from error
 
 
+def read_picture_prompts(path: str | Path) -> list[ObjectRequest]:
+    """Requests of such a file for a picture.
+
+    Raises:
+        PromptError: as `read_prompt_file`, and for prompts on later frames of a video.
+    """
+    requests = read_prompt_file(path)
+    later = next((request for request in requests if request.frame), None)
+    if later is not None:
+        raise PromptError(f"{path}: has prompts on frame {later.frame}; pictures have frame 0 only")
+    return requests
+
+
 def requests_of_record(record: dict) -> list[ObjectRequest]:
     """Requests from the content of such a file.
 
@@ -43,12 +57,13 @@ def requests_of_record(record: dict) -> list[ObjectRequest]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise PromptError(f"`schema` must be {SCHEMA!r}, got {found!r}; run lists and results are other files")
-    names = {entry["id"]: entry.get("name") for entry in record.get("objects", [])}
+    names = {}
+    for index, entry in enumerate(_list_of(record, "objects")):
+        _check_entry(f"object {index}", entry, {"id": IDS})
+        names[entry["id"]] = entry.get("name")
     requests = []
-    for index, entry in enumerate(record.get("prompts", [])):
-        missing = [key for key in ("frame", "object", "list") if key not in entry]
-        if missing:
-            raise PromptError(f"prompt {index} has no {missing[0]!r}")
+    for index, entry in enumerate(_list_of(record, "prompts")):
+        _check_entry(f"prompt {index}", entry, {"frame": int, "object": IDS, "list": list})
         prompt, mask = _read_list(index, entry["list"])
         requests.append(
             ObjectRequest(
@@ -100,14 +115,40 @@ def prompt_record(
     }
 
 
+def _list_of(record: dict, name: str) -> list:
+    value = record.get(name, [])
+    if not isinstance(value, list):
+        raise PromptError(f"`{name}` is a list, got {type(value).__name__}")
+    return value
+
+
+def _check_entry(where: str, entry, kinds: dict) -> None:
+    """Raises PromptError for an entry without these keys, or with values of other kinds."""
+    if not isinstance(entry, dict):
+        raise PromptError(f"{where} is {entry!r}, not an object with {', '.join(kinds)}")
+    for key, kind in kinds.items():
+        if key not in entry:
+            raise PromptError(f"{where} has no {key!r}")
+        if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
+            raise PromptError(f"{where}: {key!r} cannot be {entry[key]!r}")
+
+
+def _mask_of(index: int, rle) -> np.ndarray:
+    try:
+        return decode_rle(rle)
+    except Exception as error:  # each part of pycocotools raises its own kinds for damaged run lengths
+        raise PromptError(f"prompt {index}: the mask is not COCO run lengths ({error})") from error
+
+
 def _read_list(index: int, entries: list[dict]) -> tuple[ObjectPrompt, np.ndarray | None]:
-    """Clicks in their order, and the last box or mask."""
+    """Clicks in their order, the last box and the last mask."""
     points, labels, box, mask = [], [], [], None
     for entry in entries:
+        _check_entry(f"prompt {index}", entry, {})
         if "box" in entry:
-            box, mask = entry["box"], None
+            box = entry["box"]
         elif "mask" in entry:
-            box, mask = [], decode_rle(entry["mask"])
+            mask = _mask_of(index, entry["mask"])
         elif "x" in entry and "y" in entry:
             points.append([entry["x"], entry["y"]])
             labels.append(entry.get("label", 1))

@@ -43,7 +43,7 @@ def pipeline(
     dtype: str | torch.dtype = "auto",
     *,
     revision: str | None = None,
-    processor: Sam2Processor | None = None,
+    processor: Sam2Processor | Sam2ImageProcessor | None = None,
     **options,
 ) -> Pipeline:
     """A pipeline of transformers around our model and processor.
@@ -54,23 +54,31 @@ def pipeline(
             the embedded one; a log line says which), or a `Sam2Model`, which stays where and as it is.
         device, dtype: as for `sam2_hf.pipelines.loading.load`.
         revision: of a Hub repository.
-        processor: of a `Sam2Model` that is passed as it is; default: the one that its configuration asks for.
+        processor: or its image half; default: the one that comes with the model, or that its configuration asks for.
         options: of the task, held for all calls; `batch_size`.
 
     Raises:
-        ConfigError: another task.
+        ConfigError: another task, or arguments that do not go together.
         CheckpointError: a model that cannot be loaded.
     """
     if task not in (*OWN_TASKS, LIBRARY_TASK):
         raise ConfigError(f"there is no task {task!r}; there are {', '.join((*OWN_TASKS, LIBRARY_TASK))}")
     register_tasks()
+    processor = options.pop("image_processor", processor)
     if isinstance(model, Sam2Model):
-        image_processor = (processor or Sam2Processor.from_config(model.config)).image_processor
-    else:
+        given = {"device": device != "auto", "dtype": dtype != "auto", "revision": revision is not None}
+        ignored = [name for name, is_given in given.items() if is_given]
+        if ignored:
+            raise ConfigError(f"a model that is passed stays as it is; leave out `{ignored[0]}`, or pass its name")
+        processor = processor or Sam2Processor.from_config(model.config)
+    elif isinstance(model, (str, Path)):
         is_chosen = model != "auto"
         model, loaded, line = load(str(model), revision=revision, device=device, dtype=dtype)
-        image_processor = (processor or loaded).image_processor
+        processor = processor or loaded
         logger.log(logging.INFO if is_chosen else logging.WARNING, line)
+    else:
+        raise ConfigError(f"`model` is a name, a path or a sam2_hf.Sam2Model, got {type(model).__name__}")
+    image_processor = getattr(processor, "image_processor", processor)
     return library_pipeline(task, model=model, image_processor=image_processor, device=model.device, **options)
 
 

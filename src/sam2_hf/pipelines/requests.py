@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -123,11 +124,11 @@ def requests_from(
     ]
 
 
-def requests_of_pictures(count: int | None, **given) -> list[list[ObjectRequest]] | list[ObjectRequest]:
+def requests_of_pictures(number: int | None, **given) -> list[list[ObjectRequest]] | list[ObjectRequest]:
     """Requests of several pictures: one level more than for one picture means a list per picture.
 
     Args:
-        count: number of pictures; None where it is not known.
+        number: of pictures; None where it is not known.
         given: as for `requests_from`.
 
     Returns:
@@ -142,29 +143,29 @@ def requests_of_pictures(count: int | None, **given) -> list[list[ObjectRequest]
     plain = [name for name in DEPTH_OF_ONE if given.get(name) is not None and name not in deeper]
     if plain:
         raise PromptError(f"`{deeper[0]}` has one entry per picture, `{plain[0]}` has not; nest both alike")
-    if count is None:
+    if number is None:
         raise PromptError(
             f"`{deeper[0]}` has one entry per picture, but their number is not known; pass dicts with an image each"
         )
     for name in deeper:
-        if len(given[name]) != count:
-            raise PromptError(f"`{name}` has entries for {len(given[name])} pictures, but there are {count}")
-    return [requests_from(**{**given, **{name: given[name][index] for name in deeper}}) for index in range(count)]
+        if len(given[name]) != number:
+            raise PromptError(f"`{name}` has entries for {len(given[name])} pictures, but there are {number}")
+    return [requests_from(**{**given, **{name: given[name][index] for name in deeper}}) for index in range(number)]
 
 
 def _explicit(objects: Sequence[dict], frame: int) -> list[ObjectRequest]:
+    if isinstance(objects, dict) or not all(isinstance(entry, dict) for entry in objects):
+        raise PromptError(f"`objects` is a list of dicts, one per object, got {type(objects).__name__}")
+    taken = [entry["id"] for entry in objects if "id" in entry]
+    free = (number for number in count(1) if number not in taken)
     requests = []
     for index, entry in enumerate(objects):
         unknown = [key for key in entry if key not in OBJECT_KEYS]
         if unknown:
             raise PromptError(f"object {index}: there is no {unknown[0]!r}; an object has {', '.join(OBJECT_KEYS)}")
-        wrapped = (None if _is_nothing(entry.get(key)) else [[entry[key]]] for key in ("points", "labels", "box"))
-        points, labels, box = wrapped
-        if points is not None and not isinstance(entry["points"][0], (list, tuple, np.ndarray)):
-            points = [[[entry["points"]]]]  # one point without a list around it
-        prompts = read_prompts(1, points, labels, box)[0]
+        prompts = read_prompts(1, *(_of_one_object(key, entry.get(key)) for key in ("points", "labels", "box")))[0]
         request = ObjectRequest(
-            object_id=entry.get("id", index + 1),
+            object_id=entry["id"] if "id" in entry else next(free),
             prompt=prompts[0] if prompts else ObjectPrompt(),
             mask=entry.get("mask"),
             mask_logits=entry.get("mask_logits"),
@@ -203,8 +204,15 @@ def _ids(object_ids: Sequence[Hashable] | None, count: int) -> list[Hashable]:
     return list(object_ids)
 
 
-def _is_nothing(value) -> bool:
-    return value is None or len(value) == 0
+def _of_one_object(name: str, value):
+    """Points, labels or the box of one object, with the levels around them that `read_prompts` wants."""
+    levels = _levels(value)
+    if value is None or (levels and len(value) == 0):
+        return None
+    missing = {"points": 2, "labels": 1, "box": 1}[name] - levels  # one point, or its label, without a list around it
+    for _ in range(2 + missing):
+        value = [value]
+    return value
 
 
 def _levels(value) -> int:

@@ -127,12 +127,13 @@ class ImageResult:
         min_quality: float = 0.0,
         min_iou: float = 0.0,
         min_area: int = 0,
-        labels: Sequence[str] | None = None,
+        labels: str | Sequence[str] | None = None,
         top: int | None = None,
     ) -> "ImageResult":
         """Objects that are good and large enough and of these classes; of them the `top` best by quality, in order."""
         keep = (self.quality >= min_quality) & ~(self.iou_scores < min_iou) & (self.areas >= min_area)
         if labels is not None:
+            labels = [labels] if isinstance(labels, str) else labels
             keep &= np.array([label in labels for label in self.labels], dtype=bool)
         rows = np.flatnonzero(keep)
         if top is not None:
@@ -140,13 +141,19 @@ class ImageResult:
         return self[rows]
 
     def choose(self, index: int, candidate: int) -> "ImageResult":
-        """The same result with another candidate of an ambiguous click as the mask of an object; without `logits`."""
+        """The same result with another candidate of an ambiguous click as the mask of an object.
+
+        The scores of the other candidates are not kept: the object's IoU score and stability are nan, `logits` None.
+        """
         if not self.alternatives:
             raise ValueError("there are no candidates to choose from; ask with multimask=True")
         rle = list(self.masks.rle)
         rle[index] = self.alternatives[index].rle[candidate]
         masks = Masks(rle, self.size)
-        return replace(self, masks=masks, boxes=masks.boxes(), logits=None)
+        iou_scores, stability = self.iou_scores.copy(), self.stability.copy()
+        iou_scores[index] = stability[index] = np.nan
+        scores = {"iou_scores": iou_scores, "stability": stability, "logits": None}
+        return replace(self, masks=masks, boxes=masks.boxes(), **scores)
 
     def _parallel(self) -> list[str]:
         """Names of all fields with one entry per object, but the masks."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sam2_hf.pipelines.records import fields_of
 from sam2_hf.pipelines.results import ImageResult
@@ -13,6 +14,7 @@ from sam2_hf.pipelines.writing.exports import finite, numbers_of
 from sam2_hf.pipelines.writing.files import name_of
 from sam2_hf.processing.masks import stability_scores
 from sam2_hf.processing.rle import Masks
+from sam2_hf.processing.video import frames_from
 from sam2_hf.tracking.records import FrameMasks
 from sam2_hf.tracking.session import Sam2InferenceSession
 
@@ -51,6 +53,12 @@ class VideoFrameResult(ImageResult):
         """Name of the video without its suffix."""
         return Path(name_of(self.source)).stem or "video"
 
+    def pixels(self) -> np.ndarray:
+        """The frame itself, (height, width, 3) uint8, a copy; read again from the video if it is not kept."""
+        if self.image is not None or self.source is None:
+            return super().pixels()
+        return replace(self, image=frame_picture(self.source, self.frame)).pixels()
+
     def to_coco(self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None) -> dict:
         """As for a picture, with `track_id`: the id where all ids are whole numbers, else the place in this frame."""
         whole = super().to_coco(image_id, first_id, categories)
@@ -82,14 +90,23 @@ class VideoFrameResult(ImageResult):
         )
 
 
+def frame_picture(source: str, frame: int) -> Tensor:
+    """One frame of a video file or a folder of frames, (3, height, width).
+
+    Raises:
+        SourceError: the video is not there or cannot be read.
+    """
+    return frames_from(source)[frame]
+
+
 def follow(session: Sam2InferenceSession, direction: str = "forward", **span) -> Iterator[VideoFrameResult]:
     """`session.propagate` with frames as `VideoFrameResult`; the frame's picture comes with it where it can be had.
 
     Args:
         direction, span: as for `Sam2InferenceSession.propagate`.
     """
-    for frame in session.propagate(direction, **span):
-        yield frame_result(session, frame)
+    passed = session.propagate(direction, **span)  # refuses at once what cannot be followed
+    return (frame_result(session, frame) for frame in passed)
 
 
 def frame_result(session: Sam2InferenceSession, frame: FrameMasks) -> VideoFrameResult:

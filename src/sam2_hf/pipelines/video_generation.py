@@ -64,8 +64,8 @@ class Sam2VideoMaskGenerator:
         frame.object_ids, frame.masks
     ```
 
-    Memory does not grow with the length of the video: an object keeps what it remembers of the frame where it was found
-    and of a few recent ones, and objects that have not been seen for long are given up.
+    Memory does not grow with the length of the video, but for one number per object and frame: an object keeps what it
+    remembers of the frame where it was found and of a few recent ones, and one that was not seen for long is given up.
 
     Args:
         model, processor: of the same size; the model with memory weights.

@@ -57,7 +57,11 @@ class VideoObjectSegmentationPipeline(Sam2Pipeline):
         requests = _requests(prompts)
         if not _are_videos(inputs):
             return self.forward(self.preprocess(inputs, requests=requests), **options)
-        return [self.forward(self.preprocess(video, requests=requests), **options) for video in inputs]
+        return [self._when_asked(video, requests, options) for video in inputs]
+
+    def _when_asked(self, video, requests: list[ObjectRequest], options: dict) -> Iterator[VideoFrameResult]:
+        """Opens a video at its first frame, so that several are not held at once."""
+        yield from self.forward(self.preprocess(video, requests=requests), **options)
 
     def _forward(self, input_tensors: dict, *, policy=None, normalized: bool = False, **options):
         span = VideoSpan(**{name: options[name] for name in SPAN if name in options})

@@ -33,6 +33,9 @@ class Masks(Sequence):
     def __len__(self) -> int:
         return len(self.rle)
 
+    def __repr__(self) -> str:
+        return f"Masks({len(self)} of {self.size[0]} x {self.size[1]} pixels)"
+
     def __getitem__(self, index):
         if isinstance(index, slice):
             return Masks(self.rle[index], self.size)

@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 
 from sam2_hf.errors import MissingExtraError
+from sam2_hf.pipelines.writing.drawing import as_colour
 from sam2_hf.pipelines.writing.files import check_free, write_whole
 from sam2_hf.processing.bridges import edge_polygons
 from sam2_hf.processing.polygons import Convention, Ring, mask_rings
 
 PngKind = Literal["instance", "semantic", "object"]
+MAX_SHORT_ID = 65535  # of a 16-bit picture
 MAX_BYTE_ID = 255  # above, index pictures have 16 bits
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 UNNAMED = "object"  # the class of objects without one, for forms that need a class
@@ -36,7 +38,9 @@ def file_bytes(result, path: Path) -> bytes:
     elif suffix == ".json":
         buffer.write(f"{result.to_json()}\n".encode())
     elif suffix == ".npz":
-        np.savez_compressed(buffer, masks=result.masks.dense(), object_ids=np.array(result.object_ids))
+        is_plain = all(isinstance(key, (int, str)) for key in result.object_ids)
+        ids = np.array(result.object_ids if is_plain else [str(key) for key in result.object_ids])
+        np.savez_compressed(buffer, masks=result.masks.dense(), object_ids=ids)
     else:
         known = ", ".join((*PICTURE_SUFFIXES, ".json", ".npz"))
         raise ValueError(f"{path}: cannot save as {suffix or 'a file without suffix'}; use one of {known}")
@@ -48,8 +52,9 @@ def crops(result, padding: int = 0, background: str | tuple[int, int, int] = "tr
 
     Args:
         padding: pixels around the box.
-        background: "transparent", "keep" for what is there, or a colour.
+        background: "transparent", "keep" for what is there, or a colour: three numbers, or a name or code of Pillow.
     """
+    colour = None if background in ("transparent", "keep") else as_colour(background)
     pixels = result.pixels()
     height, width = result.size
     cut_out = []
@@ -61,7 +66,7 @@ def crops(result, padding: int = 0, background: str | tuple[int, int, int] = "tr
         if background == "transparent":
             alpha = inside.astype(np.uint8) * 255
         elif background != "keep":
-            part[~inside] = background
+            part[~inside] = colour
         cut_out.append(Image.fromarray(np.dstack((part, alpha)), "RGBA"))
     return cut_out
 
@@ -211,13 +216,19 @@ def _scores_as_text(result, row: int) -> str:
 def index_pictures(result, kind: PngKind = "instance") -> list[Image.Image]:
     """Masks as pictures of numbers: one of all objects, one of all classes, or one per object.
 
-    Where objects overlap the smaller one is on top. More than 255 numbers make a 16-bit picture.
+    Where objects overlap the smaller one is on top. Numbers above 255 make a 16-bit picture; ids above 65535 become
+    1, 2, ... Without any class all objects are of the first one.
     """
     if kind == "object":
         return [Image.fromarray(mask.astype(np.uint8) * 255) for mask in result.masks]
     if kind not in ("instance", "semantic"):
         raise ValueError(f"`kind` must be 'instance', 'semantic' or 'object', got {kind!r}")
-    numbers = numbers_of(result.object_ids) if kind == "instance" else [int(key) + 1 for key in result.class_ids]
+    if kind == "instance":
+        numbers = numbers_of(result.object_ids)
+        numbers = list(range(1, len(numbers) + 1)) if max(numbers, default=0) > MAX_SHORT_ID else numbers
+    else:
+        has_classes = any(key >= 0 for key in result.class_ids)
+        numbers = [int(key) + 1 if has_classes else 1 for key in result.class_ids]
     canvas = np.zeros(result.size, np.uint16)
     for index in np.argsort(-result.areas, kind="stable"):
         canvas[result.masks[int(index)]] = numbers[int(index)]

@@ -38,6 +38,9 @@ VP9 = Codec(name="libvpx-vp9", pixels="yuva420p", options={"crf": "24", "b": "0"
 PRORES = Codec(name="prores_ks", pixels="yuva444p10le", options={"profile": "4444", "alpha_bits": "16"})
 GIF = Codec(name="gif", pixels="pal8")
 
+LUMA_LEVELS = [round(16 + value * 219 / 255) for value in range(256)]
+CHROMA_LEVELS = [round(128 + (value - 128) * 224 / 255) for value in range(256)]
+
 PLAYED = (".mp4", ".m4v", ".mov")
 OVERLAY_CODECS = dict.fromkeys((*PLAYED, ".mkv"), H264)
 MATTE_CODECS = {**dict.fromkeys(PLAYED, H264_FINE), ".mkv": FFV1}
@@ -92,6 +95,17 @@ class VideoFile:
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, self.codec.pixels
 
 
+def halved_frame(picture: Image.Image) -> av.VideoFrame:
+    """A picture of even sides as yuv420p, BT.601 in the range of television.
+
+    FFmpeg's own converter gives other bits now and then at the right edge, and a run that is gone on with would differ.
+    """
+    luma, blue, red = picture.convert("YCbCr").split()
+    planes = (luma.point(LUMA_LEVELS), *(chroma.reduce(2).point(CHROMA_LEVELS) for chroma in (blue, red)))
+    flat = np.concatenate([np.asarray(plane).ravel() for plane in planes])
+    return av.VideoFrame.from_ndarray(flat.reshape(picture.height * 3 // 2, picture.width), format="yuv420p")
+
+
 class _FilmSink:
     """Turns results into frames of a `VideoFile`."""
 
@@ -116,7 +130,7 @@ class _FilmSink:
             height, width = (side // 2 * 2 for side in pixels.shape[:2])
             if not (height and width):
                 raise ValueError(f"{self.path}: H.264 has no frames with a side of 1 pixel; use another kind of file")
-            pixels = pixels[:height, :width]
+            return halved_frame(Image.fromarray(np.ascontiguousarray(pixels[:height, :width])))
         return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=layout)
 
 
