@@ -23,12 +23,14 @@ class SceneOptions:
         size: side in pixels.
         max_objects: at most so many objects; colonies of cells have more.
         colony_probability: of many small things of one kind, as under a microscope.
+        several_surfaces: probability that an object has parts with surfaces of their own, as clothes are.
         real_background, real_surface, real_object: probabilities of pieces of real pictures, if there are any.
     """
 
     size: int = 192
     max_objects: int = 5
     colony_probability: float = 0.12
+    several_surfaces: float = 0.45
     real_background: float = 0.7
     real_surface: float = 0.55
     real_object: float = 0.3
@@ -123,7 +125,7 @@ class SceneRenderer:
             return self._real_object(rng)
         side = int(self.options.size * rng.uniform(0.5, 0.8))
         surface = self._surface(rng, side)
-        if rng.random() < 0.45:  # parts with surfaces of their own, as clothes are
+        if rng.random() < self.options.several_surfaces:
             for _ in range(rng.integers(1, 4)):
                 part = int(side * rng.uniform(0.3, 0.9))
                 patch, place = Image.fromarray(self._surface(rng, part)), rng.integers(-part // 3, side - part // 2, 2)
