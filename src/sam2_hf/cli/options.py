@@ -5,6 +5,21 @@ from typing import Annotated
 import typer
 
 MODEL, OUTPUT, MESSAGES = "Model", "Output", "Messages"
+PROMPTS, EVERYTHING = "Prompts", "Everything, without prompts"
+
+PromptFile = Annotated[
+    str | None,
+    typer.Option(help="prompts.json of an earlier run, or session.json of the browser.", rich_help_panel=PROMPTS),
+]
+Normalized = Annotated[
+    bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.", rich_help_panel=PROMPTS)
+]
+Everything = Annotated[
+    bool, typer.Option("--everything", help="Find all objects, without prompts.", rich_help_panel=EVERYTHING)
+]
+PointsPerSide = Annotated[
+    int, typer.Option(min=1, help="Clicks along each side; more find smaller objects.", rich_help_panel=EVERYTHING)
+]
 
 Model = Annotated[
     str,

@@ -13,7 +13,7 @@ from sam2_hf.cli.predict_outputs import FORMATS, KINDS
 from sam2_hf.cli.run_folder import check_folder, resume_command
 from sam2_hf.cli.run_folder import next_folder as next_folder  # other commands find it here
 
-PROMPTS, EVERYTHING, KEEP = "Prompts", "Everything in a picture", "Which masks to keep"
+KEEP = "Which masks to keep"
 SOURCES, DRAWING = "Sources", "Overlays"
 ONLY_EVERYTHING = ("points_per_side", "crop_layers", "nms", "min_stability", "min_region_area", "max_det")
 ONLY_PROMPTS = ("normalized", "multimask", "max_hole_area", "max_sprinkle_area")
@@ -35,54 +35,49 @@ def predict(
     ],
     point: Annotated[
         list[str] | None,
-        typer.Option(help="[ID:]x,y[,-] in pixels; ',-' marks a point outside.", rich_help_panel=PROMPTS),
+        typer.Option(help="[ID:]x,y[,-] in pixels; ',-' marks a point outside.", rich_help_panel=options.PROMPTS),
     ] = None,
-    box: Annotated[list[str] | None, typer.Option(help="[ID:]x0,y0,x1,y1 in pixels.", rich_help_panel=PROMPTS)] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(help="[ID:]x0,y0,x1,y1 in pixels.", rich_help_panel=options.PROMPTS)
+    ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="[ID:]FILE, a black and white picture of the object.", rich_help_panel=PROMPTS),
+        typer.Option(help="[ID:]FILE, a black and white picture of the object.", rich_help_panel=options.PROMPTS),
     ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(help="prompts.json of an earlier run, or session.json of the browser.", rich_help_panel=PROMPTS),
-    ] = None,
-    normalized: Annotated[
-        bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.", rich_help_panel=PROMPTS)
-    ] = False,
+    prompts: options.PromptFile = None,
+    normalized: options.Normalized = False,
     multimask: Annotated[
-        bool, typer.Option("--multimask", help="Keep three candidates per object.", rich_help_panel=PROMPTS)
+        bool, typer.Option("--multimask", help="Keep three candidates per object.", rich_help_panel=options.PROMPTS)
     ] = False,
     max_hole_area: Annotated[
         float,
-        typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=PROMPTS),
+        typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=options.PROMPTS),
     ] = 0.0,
     max_sprinkle_area: Annotated[
-        float, typer.Option(min=0, help="Remove specks up to this many.", rich_help_panel=PROMPTS)
+        float, typer.Option(min=0, help="Remove specks up to this many.", rich_help_panel=options.PROMPTS)
     ] = 0.0,
-    everything: Annotated[
-        bool,
-        typer.Option("--everything", help="Find all objects, without prompts.", rich_help_panel=EVERYTHING),
-    ] = False,
-    points_per_side: Annotated[
-        int, typer.Option(min=1, help="Clicks along each side; more find smaller objects.", rich_help_panel=EVERYTHING)
-    ] = 32,
+    everything: options.Everything = False,
+    points_per_side: options.PointsPerSide = 32,
     crop_layers: Annotated[
-        int, typer.Option(min=0, help="Look again in 4, 16, ... parts of the picture.", rich_help_panel=EVERYTHING)
+        int,
+        typer.Option(min=0, help="Look again in 4, 16, ... parts of the picture.", rich_help_panel=options.EVERYTHING),
     ] = 0,
     nms: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Boxes that overlap more are one object.", rich_help_panel=EVERYTHING),
+        typer.Option(min=0, max=1, help="Boxes that overlap more are one object.", rich_help_panel=options.EVERYTHING),
     ] = 0.7,
     min_stability: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Least stability of a mask's outline.", rich_help_panel=EVERYTHING),
+        typer.Option(min=0, max=1, help="Least stability of a mask's outline.", rich_help_panel=options.EVERYTHING),
     ] = 0.95,
     min_region_area: Annotated[
         float,
-        typer.Option(min=0, help="Remove parts and fill holes below this many pixels.", rich_help_panel=EVERYTHING),
+        typer.Option(
+            min=0, help="Remove parts and fill holes below this many pixels.", rich_help_panel=options.EVERYTHING
+        ),
     ] = 0.0,
     max_det: Annotated[
-        int, typer.Option(min=1, help="At most so many objects, the best ones.", rich_help_panel=EVERYTHING)
+        int, typer.Option(min=1, help="At most so many objects, the best ones.", rich_help_panel=options.EVERYTHING)
     ] = 300,
     min_iou: Annotated[
         float | None,

@@ -13,7 +13,7 @@ from sam2_hf.cli.run_folder import RUN, check_folder, earlier_run, next_folder, 
 from sam2_hf.cli.track_outputs import FILES, KINDS, check_free
 from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
 
-PROMPTS, EVERYTHING, PART, MEMORY = "Prompts", "Everything in a video", "Which part, which way", "How to track"
+PART, MEMORY = "Which part, which way", "How to track"
 DIRECTIONS, KEEP = ("forward", "backward", "both"), ("window", "all")
 FREE_TO_CHANGE = (  # when a run is resumed
     *("output", "overwrite", "resume", "dry_run", "quiet", "verbose", "as_json", "no_progress", "show"),
@@ -42,52 +42,46 @@ def track(
     ],
     point: Annotated[
         list[str] | None,
-        typer.Option(help="[FRAME@][ID:]x,y[,-] in pixels; ',-' is outside.", rich_help_panel=PROMPTS),
+        typer.Option(help="[FRAME@][ID:]x,y[,-] in pixels; ',-' is outside.", rich_help_panel=options.PROMPTS),
     ] = None,
     box: Annotated[
-        list[str] | None, typer.Option(help="[FRAME@][ID:]x0,y0,x1,y1 in pixels.", rich_help_panel=PROMPTS)
+        list[str] | None, typer.Option(help="[FRAME@][ID:]x0,y0,x1,y1 in pixels.", rich_help_panel=options.PROMPTS)
     ] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(help="[FRAME@][ID:]FILE, black and white.", rich_help_panel=PROMPTS)
+        list[str] | None, typer.Option(help="[FRAME@][ID:]FILE, black and white.", rich_help_panel=options.PROMPTS)
     ] = None,
     init_masks: Annotated[
         str | None,
         typer.Option(
             help="[FRAME@]FILE, a picture of object numbers, or a folder whose first picture is one.",
-            rich_help_panel=PROMPTS,
+            rich_help_panel=options.PROMPTS,
         ),
     ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(help="prompts.json of an earlier run, or session.json of the browser.", rich_help_panel=PROMPTS),
-    ] = None,
-    normalized: Annotated[
-        bool, typer.Option("--normalized", help="Points and boxes are fractions 0..1.", rich_help_panel=PROMPTS)
-    ] = False,
-    everything: Annotated[
-        bool, typer.Option("--everything", help="Find all objects, without prompts.", rich_help_panel=EVERYTHING)
-    ] = False,
+    prompts: options.PromptFile = None,
+    normalized: options.Normalized = False,
+    everything: options.Everything = False,
     detect_every: Annotated[
-        int, typer.Option(min=1, help="Look for new objects every so many frames.", rich_help_panel=EVERYTHING)
+        int, typer.Option(min=1, help="Look for new objects every so many frames.", rich_help_panel=options.EVERYTHING)
     ] = 20,
     track_iou: Annotated[
         float,
-        typer.Option(min=0.01, max=1, help="Covered by more than this share: not new.", rich_help_panel=EVERYTHING),
+        typer.Option(
+            min=0.01, max=1, help="Covered by more than this share: not new.", rich_help_panel=options.EVERYTHING
+        ),
     ] = 0.5,
     max_objects: Annotated[
-        int, typer.Option(min=0, help="Follow at most so many at a time; 0: no limit.", rich_help_panel=EVERYTHING)
+        int,
+        typer.Option(min=0, help="Follow at most so many at a time; 0: no limit.", rich_help_panel=options.EVERYTHING),
     ] = 0,
-    points_per_side: Annotated[
-        int, typer.Option(min=1, help="Clicks along each side of a frame.", rich_help_panel=EVERYTHING)
-    ] = 32,
+    points_per_side: options.PointsPerSide = 32,
     min_iou: Annotated[
-        float, typer.Option(min=0, max=1, help="Least estimated IoU of a find.", rich_help_panel=EVERYTHING)
+        float, typer.Option(min=0, max=1, help="Least estimated IoU of a find.", rich_help_panel=options.EVERYTHING)
     ] = 0.8,
     min_stability: Annotated[
-        float, typer.Option(min=0, max=1, help="Least stability of a find.", rich_help_panel=EVERYTHING)
+        float, typer.Option(min=0, max=1, help="Least stability of a find.", rich_help_panel=options.EVERYTHING)
     ] = 0.95,
     min_area: Annotated[
-        int, typer.Option(min=0, help="Least area of a find in pixels.", rich_help_panel=EVERYTHING)
+        int, typer.Option(min=0, help="Least area of a find in pixels.", rich_help_panel=options.EVERYTHING)
     ] = 16,
     direction: Annotated[str, typer.Option(help="forward, backward or both.", rich_help_panel=PART)] = "forward",
     start: Annotated[
