@@ -338,3 +338,9 @@ def test_frames_that_cannot_be_decoded_end_the_run_or_are_left_out(model, tmp_pa
     assert track(monkeypatch, *arguments, "--skip-bad-frames", "-o", tmp_path / "cut", "--resume") == 4
     assert list(json.loads((tmp_path / "cut" / "run.json").read_text())["skipped"]) == ["3"]
     assert "frame" in json.loads((tmp_path / "strict" / "run.json").read_text())["error"]
+    few = (*arguments, "--skip-bad-frames", "--max-frames", "5")
+    assert track(monkeypatch, *few, "-o", tmp_path / "few") == 4
+    stop_after(monkeypatch, 4, *few, "-o", tmp_path / "few-cut")
+    assert track(monkeypatch, *few, "-o", tmp_path / "few-cut", "--resume") == 4
+    for name in ("few", "few-cut"):  # the frame that was left out counts
+        assert [result.frame for result in records(tmp_path / name)] == [0, 1, 2, 4]

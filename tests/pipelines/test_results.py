@@ -316,6 +316,9 @@ def test_ids_of_every_kind_are_saved_with_dense_masks(tmp_path):
 
 def test_crops_take_names_of_colours_and_large_ids_fit_a_picture():
     whole = classed()
-    assert whole.crops(background="red")[0].getpixel((0, 0))[3] == 255
+    crop = whole.crops(background="red")[0]
+    assert crop.getpixel((12, 7)) == (255, 0, 0, 255)  # the hole
+    assert crop.getpixel((2, 2))[:3] == tuple(whole.pixels()[12, 22])
     large = replace(whole, object_ids=(70000, 2, 3))
-    assert set(np.unique(np.asarray(large.to_png()[0]))) <= {0, 1, 2, 3}
+    numbers = np.asarray(large.to_png()[0])
+    assert [int((numbers == number).sum()) for number in (1, 2, 3)] == whole.areas.tolist()

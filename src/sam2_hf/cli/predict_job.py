@@ -18,7 +18,6 @@ from sam2_hf.cli.predict_records import PictureRecords
 from sam2_hf.cli.run_folder import write_run
 from sam2_hf.errors import OutputExistsError, Sam2Error
 
-NO_CLASS = -1
 FAILURES = (Sam2Error, ValueError, OverflowError)  # of one picture; a full disk or missing memory ends the run
 
 
@@ -201,12 +200,10 @@ class PredictJob:
 
     def _labelled(self, labels: tuple[str | None, ...], result):
         """The result with the classes of its list: one per box, or one for all objects of the picture."""
-        import numpy as np
+        from sam2_hf.pipelines.records import class_numbers
 
         labels = labels if len(labels) == len(result) else labels[:1] * len(result)
-        classes = self.pictures.classes
-        numbers = [NO_CLASS if label is None else classes.index(label) for label in labels]
-        return replace(result, labels=labels, class_ids=np.array(numbers, dtype=np.int64))
+        return replace(result, labels=labels, class_ids=class_numbers(labels, self.pictures.classes))
 
     def _name(self, item) -> str:
         """The name that was decided before the run; a picture that streamed in is named by its key."""

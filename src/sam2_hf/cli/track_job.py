@@ -75,7 +75,7 @@ class TrackJob:
         kind = EverythingPass if self.chosen["everything"] else PromptedPass
         passed = kind(self.parts, video, span, replace(policy, **given), self.chosen, self.requests)
         done = self._earlier(passed) if self.chosen["resume"] and passed.can_resume else ()
-        passed.begin(self.folder / STATE, done)
+        passed.begin(done)
         return passed, done
 
     def _earlier(self, passed):

@@ -20,7 +20,7 @@ class PromptedPass:
         self.normalized, self.requests = chosen["normalized"], requests
         self.session = None
         self.can_resume = span.direction == "forward"
-        self._done = 0
+        self._passed = None
         self._at: int | None = None  # the frame whose result came last
 
     @property
@@ -40,20 +40,18 @@ class PromptedPass:
 
     def covered(self, state: Path, results) -> int:
         """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""
-        rows = [row for track in self._load(state).tracks.values() for row in track.visited]
+        self.session = self._load(state)
+        rows = [row for track in self.session.tracks.values() for row in track.visited]
         last = max(rows, default=-1) * self.span.stride
         frames = [result.frame for result in results if result.frame <= last]
         return len(frames) if frames and frames[-1] == last else 0
 
-    def begin(self, state: Path, done) -> None:
-        """Makes the session ready: prompted, or as it was saved after the results that are done."""
+    def begin(self, done) -> None:
+        """Makes the session ready: prompted, or as it was saved after the results that are done (`covered`)."""
         from sam2_hf.pipelines.video_pass import add_requests, follow_span, open_session
 
-        self._done = len(done)
         if done:
-            self.session = self._load(state)
             self._at = max(result.frame for result in done)
-            self._passed = None
             return
         self.session = open_session(*self.parts, self.video, self.span, self.policy)
         add_requests(self.session, self.requests, self.span, self.normalized)
@@ -65,7 +63,6 @@ class PromptedPass:
         self._passed = None
         for result in passed:
             self._at = result.frame
-            self._done += 1
             yield result
 
     def skip_frame(self) -> int | None:
@@ -73,7 +70,6 @@ class PromptedPass:
         if not self.can_resume or self.session.source is None:
             return None
         self._at = self._first() if self._at is None else self._at + self.span.stride
-        self._done += 1
         return self._at
 
     def with_picture(self, result):
@@ -94,7 +90,8 @@ class PromptedPass:
         from sam2_hf.pipelines.video_pass import follow_span
 
         start = self._at + self.span.stride
-        left = None if self.span.max_frames is None else self.span.max_frames - self._done
+        passed = (start - self._first()) // self.span.stride
+        left = None if self.span.max_frames is None else self.span.max_frames - passed
         if left == 0 or start // self.span.stride >= self.session.num_frames:
             return iter(())
         rest = replace(self.span, start=start, max_frames=left)
@@ -137,13 +134,14 @@ class EverythingPass:
 
     def covered(self, state: Path, results) -> int:
         """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""
-        count = self._load(state).num_frames
+        self._saved = self._load(state)
+        count = self._saved.num_frames
         return count if len(results) >= count else 0
 
-    def begin(self, state: Path, done) -> None:
-        """Makes the run ready: fresh, or as it was saved after the results that are done."""
+    def begin(self, done) -> None:
+        """Makes the run ready: fresh, or as it was saved after the results that are done (`covered`)."""
         if done:
-            self._run.go_on(self._load(state), done)
+            self._run.go_on(self._saved, done)
 
     def results(self):
         """Results of the frames that are still to come."""

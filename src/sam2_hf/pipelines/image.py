@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.pipelines.records import NO_CLASS
+from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.requests import NOTHING_GIVEN, ObjectRequest, requests_from
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.processing.masks import stability_scores
@@ -222,7 +222,6 @@ def _result(
     requests = picture.requests or [ObjectRequest(object_id=1)]
     shown = [request.in_pixels(picture.size) if settings.normalized else request for request in requests]
     labels = tuple(request.label for request in requests)
-    classes = list(dict.fromkeys(label for label in labels if label is not None))
     logits = answers["pred_masks"][torch.arange(len(best)), best_first[:, 0]]
     return ImageResult(
         source=str(picture.image) if isinstance(picture.image, (str, Path)) else None,
@@ -230,7 +229,7 @@ def _result(
         masks=best,
         object_ids=tuple(request.object_id for request in requests),
         boxes=best.boxes(),
-        class_ids=np.array([NO_CLASS if label is None else classes.index(label) for label in labels], dtype=np.int64),
+        class_ids=class_numbers(labels),
         labels=labels,
         iou_scores=answers["iou_scores"].gather(1, best_first)[:, 0].float().cpu().numpy(),
         stability=stability,

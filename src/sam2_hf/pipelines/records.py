@@ -4,6 +4,7 @@ Keys stand in the order of the schema. What a result does not know is null or em
 is no NaN. Keys after `attributes` and after `objects` are what a result needs beyond the schema to come back as it was.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ def to_record(result) -> dict[str, Any]:
         "source": result.source,
         "timings": dict(result.timings),
     }
+
+
+def class_numbers(labels: Sequence[str | None], classes: Sequence[str] | None = None) -> np.ndarray:
+    """Numbers of class names, (N,) int64, -1 for no class.
+
+    Args:
+        classes: names in the order of their numbers; default: in the order in which they come.
+    """
+    classes = list(dict.fromkeys(label for label in labels if label is not None)) if classes is None else list(classes)
+    return np.array([NO_CLASS if label is None else classes.index(label) for label in labels], dtype=np.int64)
 
 
 def fields_of(record: dict[str, Any]) -> dict[str, Any]:

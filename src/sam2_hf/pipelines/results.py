@@ -22,9 +22,6 @@ from sam2_hf.processing.polygons import Ring
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.rle import Masks
 
-SCORES = ("iou_scores", "stability", "object_scores")
-OWN_SCORES = (*SCORES, "det_scores")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageResult:
@@ -157,7 +154,7 @@ class ImageResult:
 
     def _parallel(self) -> list[str]:
         """Names of all fields with one entry per object, but the masks."""
-        always = ["object_ids", "boxes", "class_ids", "labels", *OWN_SCORES]
+        always = ["object_ids", "boxes", "class_ids", "labels", *exports.SCORES]
         sometimes = [name for name in ("prompts", "alternatives") if getattr(self, name)]
         return [*always, *sometimes, *(["logits"] if self.logits is not None else [])]
 

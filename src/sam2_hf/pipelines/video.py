@@ -130,8 +130,3 @@ def frame_result(session: Sam2InferenceSession, frame: FrameMasks) -> VideoFrame
         is_visible=(scores > 0) & (masks.areas() > 0),
         is_prompted=frame.is_prompted.cpu().numpy(),
     )
-
-
-def with_picture(result: VideoFrameResult, session: Sam2InferenceSession) -> VideoFrameResult:
-    """A result that was read back from disk, with its frame's picture for drawing."""
-    return replace(result, image=session.source[result.frame])

@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.pipelines.records import NO_CLASS
+from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.requests import ObjectRequest
 from sam2_hf.pipelines.video import VideoFrameResult, follow
 from sam2_hf.processing.processor import Sam2Processor
@@ -138,6 +136,6 @@ def _as_asked(result: VideoFrameResult, requests: Sequence[ObjectRequest], span:
         result,
         frame=frame,
         labels=labels,
-        class_ids=np.array([NO_CLASS if label is None else classes.index(label) for label in labels], dtype=np.int64),
+        class_ids=class_numbers(labels, classes),
         prompts=tuple(prompts.get(key) for key in result.object_ids) if prompts else (),
     )

@@ -19,7 +19,7 @@ from sam2_hf.processing.polygons import Convention, Ring, mask_rings
 PngKind = Literal["instance", "semantic", "object"]
 MAX_SHORT_ID = 65535  # of a 16-bit picture
 MAX_BYTE_ID = 255  # above, index pictures have 16 bits
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SAVED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 UNNAMED = "object"  # the class of objects without one, for forms that need a class
 LABELME_VERSION = "5.5.0"  # of the program whose files these are like
 SCORES = ("iou_scores", "stability", "object_scores", "det_scores")
@@ -33,7 +33,7 @@ def file_bytes(result, path: Path) -> bytes:
     """
     suffix = path.suffix.lower()
     buffer = io.BytesIO()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in SAVED_SUFFIXES:
         result.plot().save(buffer, format=Image.registered_extensions()[suffix])
     elif suffix == ".json":
         buffer.write(f"{result.to_json()}\n".encode())
@@ -42,7 +42,7 @@ def file_bytes(result, path: Path) -> bytes:
         ids = np.array(result.object_ids if is_plain else [str(key) for key in result.object_ids])
         np.savez_compressed(buffer, masks=result.masks.dense(), object_ids=ids)
     else:
-        known = ", ".join((*PICTURE_SUFFIXES, ".json", ".npz"))
+        known = ", ".join((*SAVED_SUFFIXES, ".json", ".npz"))
         raise ValueError(f"{path}: cannot save as {suffix or 'a file without suffix'}; use one of {known}")
     return buffer.getvalue()
 
