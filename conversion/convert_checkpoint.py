@@ -76,7 +76,7 @@ def convert(
         if verify:
             with _no_bars():
                 verify_folder(model, part, recognised.state_dict)
-            report("verified: loaded back, weights bit-equal, outputs equal")
+            report("verified: loaded back, weights bit-equal, outputs alike")
         if output.exists():
             output.rmdir()
         shutil.move(part, output)

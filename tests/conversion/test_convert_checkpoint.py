@@ -44,7 +44,7 @@ def test_converted_folder_loads_as_model_and_processor(original, tmp_path):
     assert same(Sam2Model.from_pretrained(folder), to_hub(original))
     assert Sam2Processor.from_pretrained(folder).image_processor.size["height"] == 256
     assert any("SAM 2.1 of no released size, original layout" in line for line in lines)
-    assert any("weights bit-equal, outputs equal" in line for line in lines)
+    assert any("weights bit-equal, outputs alike" in line for line in lines)
     assert "license: apache-2.0" in (folder / "README.md").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "out"}  # nothing left behind
 
