@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from sam2_hf.conversion.convert_checkpoint import convert
 from torch import Tensor
 
 from sam2_hf import Sam2Config, Sam2Model, Sam2Processor
+from sam2_hf.checkpoints.conversion import convert
 from sam2_hf.modeling.outputs import ImageFeatures, PromptBatch
 from sam2_hf.modeling.position_embedding import sine_encoding_1d
 from tests.golden.recipe import golden_input, golden_scene, golden_state_dict

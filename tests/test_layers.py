@@ -16,21 +16,21 @@ LAYERS = {
     "assets": 0,
     "modeling": 1,
     "processing": 1,
+    "checkpoints": 2,
     "tracking": 2,
     "pipelines": 3,
     "training": 3,
     "annotation": 4,
     "evaluation": 4,
-    "conversion": 5,
     "cli": 5,
     "_space": 5,
+    "conversion": 6,
 }
-# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration and that loading and
-# the command line call the conversion.
+# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration.
 ALLOWED_NEIGHBOURS = {
-    ("pipelines", "sam2_hf.conversion"),
+    ("pipelines", "sam2_hf.checkpoints"),
     ("processing", "sam2_hf.modeling.configuration"),
-    ("cli", "sam2_hf.conversion"),
+    ("cli", "sam2_hf.checkpoints"),
 }
 THIRD_PARTY = {
     "errors": set(),
@@ -38,12 +38,13 @@ THIRD_PARTY = {
     "assets": set(),
     "modeling": {"torch", "transformers", "huggingface_hub"},
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av", "pycocotools"},
+    "checkpoints": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},
     "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "datasets", "peft"},
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
     "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
-    "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
+    "conversion": set(),
     "cli": {"typer"},
 }
 

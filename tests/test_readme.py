@@ -93,7 +93,7 @@ def test_every_command_is_shown():
 
 
 def test_conversion_command_runs_on_a_file_of_a_released_size(tmp_path):
-    from sam2_hf.conversion.key_map import to_original
+    from sam2_hf.checkpoints.key_map import to_original
 
     (line,) = [line for line in shown_commands() if line.startswith("sam2-hf convert")]
     source, target = shlex.split(line)[2:]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -142,4 +143,30 @@ def test_existing_output_stops_with_7_and_is_kept(convert, checkpoint, config, t
 def test_options_that_mean_nothing_stop_with_2(convert, checkpoint, tmp_path, options):
     code, stdout, _ = convert(checkpoint, tmp_path / "output", *options)
     assert (code, stdout) == (2, "")
+    assert entries(tmp_path) == ["micro.pt"]
+
+
+def test_names_of_the_script_and_of_the_command_mean_the_same(convert, checkpoint, config, original, tmp_path):
+    code, _, stderr = convert(checkpoint, "--output", tmp_path / "hub", "--config", config, "--no-verify")
+    assert (code, "verified" in stderr) == (0, False)
+    code, stdout, _ = convert(tmp_path / "hub", "--output", tmp_path / "back.pt", "--reverse")
+    assert (code, stdout.strip()) == (0, str(tmp_path / "back.pt"))
+    written = torch.load(tmp_path / "back.pt", weights_only=True)["model"]
+    assert all(torch.equal(written[name], original[name]) for name in original)
+
+
+def test_script_of_the_checkout_is_the_command(tmp_path):
+    script = Path(__file__).parents[2] / "conversion" / "convert_checkpoint.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "none.pt", "--output", tmp_path / "out"], capture_output=True, text=True
+    )
+    assert done.returncode == 6
+    assert done.stderr == f"error: {tmp_path / 'none.pt'}: no such file or folder\n"
+
+
+@pytest.mark.parametrize("where", [[], ["folder", "--output", "folder"]])
+def test_output_is_named_once(convert, checkpoint, tmp_path, where):
+    code, _, stderr = convert(checkpoint, *where)
+    assert code == 2
+    assert "DST or --output" in stderr
     assert entries(tmp_path) == ["micro.pt"]

@@ -23,12 +23,12 @@ from pycocotools.coco import COCO
 
 from sam2_hf import Sam2MaskGenerator
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
+from sam2_hf.checkpoints.loading import load
 from sam2_hf.cli import predict_methods
 from sam2_hf.cli.main import run
 from sam2_hf.cli.run_folder import next_folder
 from sam2_hf.pipelines import image as image_module
 from sam2_hf.pipelines.image import segment
-from sam2_hf.pipelines.loading import load
 from sam2_hf.pipelines.results import ImageResult
 from tests.tiny import micro_model, micro_processor, scene_image
 

@@ -44,9 +44,9 @@ class EvaluationJob:
 
     def run(self, shard: str | None, where: dict) -> dict | None:
         """Measures all clips of this process; results once all clips of all processes are there, else None."""
+        from sam2_hf.checkpoints.loading import load
         from sam2_hf.evaluation import runner
         from sam2_hf.evaluation.protocols import make_protocol
-        from sam2_hf.pipelines.loading import load
 
         clips = self._clips()
         processes = _processes(shard, where["device"])
@@ -78,8 +78,8 @@ class EvaluationJob:
 
     def time(self, where: dict) -> dict:
         """Measures speed and memory on the first clip."""
+        from sam2_hf.checkpoints.loading import load
         from sam2_hf.evaluation.speed import SpeedOptions, SpeedTest
-        from sam2_hf.pipelines.loading import load
         from sam2_hf.pipelines.writing.files import write_whole
 
         clip = self._clips()[0]
@@ -177,13 +177,13 @@ class EvaluationJob:
 
     def _takes_autocast(self, where: dict) -> bool:
         """Whether `auto` means float32 weights with bfloat16 autocast: on CUDA, as the original is run and timed."""
-        from sam2_hf.pipelines.loading import default_placement
+        from sam2_hf.checkpoints.loading import default_placement
 
         device = default_placement()[0] if where["device"] == "auto" else where["device"]
         return device.startswith("cuda") and self.given["dtype"] == "auto"
 
     def _facts(self, network, line: str, autocast: bool) -> dict:
-        from sam2_hf.conversion.recognise import recognise
+        from sam2_hf.checkpoints.recognise import recognise
         from sam2_hf.evaluation.run_record import library_versions, model_facts, policy_record
 
         size = recognise(network.state_dict()).size

@@ -50,7 +50,7 @@ def _machine() -> dict:
     import platform
     from importlib.metadata import version
 
-    from sam2_hf.pipelines.loading import default_placement
+    from sam2_hf.checkpoints.loading import default_placement
 
     device, dtype = default_placement()
     libraries = ("torch", "transformers", "numpy", "pillow", "av")
@@ -96,7 +96,7 @@ def _model_type(config: Path) -> str | None:
 
 
 def _model(name: str, offline: bool) -> dict:
-    from sam2_hf.pipelines.loading import load
+    from sam2_hf.checkpoints.loading import load
 
     model, _, line = load(name, device="cpu", dtype="fp32", offline=offline)
     config = model.config

@@ -180,8 +180,8 @@ def _check_together(context: typer.Context) -> None:
 def _run(job: PredictJob, chosen: dict, requests: list) -> None:
     from transformers import set_seed
 
+    from sam2_hf.checkpoints.loading import load
     from sam2_hf.cli.predict_methods import WithinMemory
-    from sam2_hf.pipelines.loading import load
 
     where = {name: chosen[name] for name in ("revision", "device", "dtype", "offline")}
     network, processor, line = load(chosen["model"], **where)

@@ -178,8 +178,8 @@ def track(
 
     import torch
 
+    from sam2_hf.checkpoints.loading import load
     from sam2_hf.cli.track_job import TrackJob, summary_of
-    from sam2_hf.pipelines.loading import load
 
     torch.manual_seed(seed)
     network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)

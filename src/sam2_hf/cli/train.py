@@ -116,7 +116,7 @@ def _run(settings, base: Path | None, hold_out: float, *, resume: bool, quiet: b
 
 def _start(settings):
     """The model that the run starts from, its processor, and a line that says which it is."""
-    from sam2_hf.pipelines.loading import load
+    from sam2_hf.checkpoints.loading import load
     from sam2_hf.processing.processor import Sam2Processor
     from sam2_hf.training.build import random_model, with_overrides
 

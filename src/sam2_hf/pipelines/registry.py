@@ -17,10 +17,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import logging
 
+from sam2_hf.checkpoints.loading import load
 from sam2_hf.errors import ConfigError
 from sam2_hf.modeling.configuration import IMAGE_ONLY_MODEL_TYPE, Sam2Config
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.pipelines.loading import load
 from sam2_hf.pipelines.picture_task import PromptableSegmentationPipeline
 from sam2_hf.pipelines.video_task import VideoObjectSegmentationPipeline
 from sam2_hf.processing.image import Sam2ImageProcessor
@@ -52,7 +52,7 @@ def pipeline(
         task: "promptable-segmentation", "video-object-segmentation", or transformers' own "mask-generation".
         model: Hub id, folder, `.pt` or `.safetensors` file, "embedded", "auto" (a release where it can be had, else
             the embedded one; a log line says which), or a `Sam2Model`, which stays where and as it is.
-        device, dtype: as for `sam2_hf.pipelines.loading.load`.
+        device, dtype: as for `sam2_hf.checkpoints.loading.load`.
         revision: of a Hub repository.
         processor: or its image half; default: the one that comes with the model, or that its configuration asks for.
         options: of the task, held for all calls; `batch_size`.

@@ -2,9 +2,9 @@ import json
 
 import pytest
 import torch
-from sam2_hf.conversion.key_map import KEY_MAP, hub_name, original_name, to_hub, to_original
 
 from sam2_hf import Sam2Model
+from sam2_hf.checkpoints.key_map import KEY_MAP, hub_name, original_name, to_hub, to_original
 from sam2_hf.errors import CheckpointError
 from tests.golden.recipe import golden_state_dict
 from tests.parity import GOLDEN, SIZES, TAGS, release_config

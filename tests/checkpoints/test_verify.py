@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from sam2_hf.conversion.key_map import to_hub
-from sam2_hf.conversion.verify import compare_outputs, verify_folder
 
 from sam2_hf import Sam2Model
+from sam2_hf.checkpoints.key_map import to_hub
+from sam2_hf.checkpoints.verify import compare_outputs, verify_folder
 from sam2_hf.errors import CheckpointError
-from tests.conversion.test_convert_checkpoint import CONFIG, weights
+from tests.checkpoints.test_conversion import CONFIG, weights
 
 CONSTANTS = ("memory_attention.rotary_emb.table", "current_position.table", "memory_position.table")
 WEIGHTS = (

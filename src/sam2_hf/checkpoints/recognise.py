@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from sam2_hf.conversion.key_map import to_hub, with_fourier_copies
 from torch import Tensor
 
+from sam2_hf.checkpoints.key_map import to_hub, with_fourier_copies
 from sam2_hf.errors import CheckpointError, CheckpointMismatchError
 
 ORIGINAL_MARK = "image_encoder.trunk.patch_embed.proj.weight"

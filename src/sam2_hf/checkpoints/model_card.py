@@ -1,7 +1,6 @@
 """The README of a converted checkpoint."""
 
-from sam2_hf.conversion.recognise import Recognised
-
+from sam2_hf.checkpoints.recognise import Recognised
 from sam2_hf.modeling.configuration import Sam2Config
 
 TEMPLATE = """\

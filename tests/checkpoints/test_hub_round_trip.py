@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from sam2_hf.conversion.key_map import to_hub
 
+from sam2_hf.checkpoints.key_map import to_hub
 from sam2_hf.pipelines.results import ImageResult
 from tests.golden.recipe import golden_state_dict
 from tests.hub_server import HubServer

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from safetensors import SafetensorError
-from transformers.utils import logging
 
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
+from sam2_hf.checkpoints.from_weights import load_checkpoint, no_bars
 from sam2_hf.errors import CheckpointError, ConfigError
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
@@ -50,13 +50,8 @@ def load(
     device = _device(device)
     torch_dtype = _dtype(dtype, device)
     name, why = _resolve(name, offline)
-    has_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with no_bars():
         model, processor, what = _load(name, revision, offline)
-    finally:
-        if has_bars:
-            logging.enable_progress_bar()
     model = model.to(device=device, dtype=torch_dtype).eval()
     return model, processor, f"model: {what}{why}; {device}, {str(torch_dtype).removeprefix('torch.')}"
 
@@ -89,8 +84,6 @@ def _resolve(name: str, offline: bool) -> tuple[str, str]:
 
 def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sam2Processor, str]:
     if name.endswith(WEIGHT_SUFFIXES) or Path(name).is_file():
-        from sam2_hf.conversion.convert_checkpoint import load_checkpoint
-
         model, recognised = load_checkpoint(name, allow_image_only=True)
         return model, Sam2Processor.from_config(model.config), f"{name}, {recognised}"
     where = {"revision": revision, "local_files_only": offline}
