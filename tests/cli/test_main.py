@@ -35,6 +35,21 @@ def test_help_imports_nothing_heavy(command):
     assert not HEAVY & set(done.stderr.split())
 
 
+@pytest.mark.parametrize(("processes", "goes_down"), [("1", True), ("2", False)])
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--no-such-option", 2)])
+def test_one_of_several_processes_leaves_before_the_interpreter_goes_down(processes, goes_down, argument, code):
+    """gloo's threads of a process group that was used outlive it and abort an interpreter that is going down."""
+    program = (
+        "import atexit, sys\natexit.register(print, 'down')\n"
+        f"from sam2_hf.cli.main import run\nsys.argv = ['sam2-hf', {argument!r}]\nrun()"
+    )
+    environment = {**os.environ, "WORLD_SIZE": processes}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == code
+    assert done.stdout.startswith(f"sam2-hf {version('sam2-hf')}\n") == (code == 0)
+    assert done.stdout.endswith("down\n") == goes_down
+
+
 @pytest.mark.parametrize("command", ["predict", "track", "train", "eval", "convert", "info"])
 def test_an_option_that_does_not_exist_is_wrong_usage(command):
     done = call(command, "--no-such-option")

@@ -1,5 +1,6 @@
 """`sam2-hf`: the commands and their exit codes. Nothing heavy is imported before a command runs."""
 
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -46,6 +47,26 @@ def commands(
 
 def run() -> None:
     """The console script."""
+    try:
+        _run()
+    except SystemExit as end:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _leave(end.code)
+        raise
+
+
+def _leave(code: int | str | None) -> None:
+    """Ends one of several processes without taking the interpreter down first.
+
+    PyTorch's gloo threads outlive their group once a model was wrapped in DistributedDataParallel. One that lets go of
+    a tensor while the interpreter goes down needs its lock and aborts the process (SIGABRT, after all work is done).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _run() -> None:
     warnings.showwarning = lambda message, *args, **kwargs: typer.echo(f"warning: {message}", err=True)
     verbose = any(argument in ("-v", "--verbose") for argument in sys.argv[1:])
     try:
