@@ -2,8 +2,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NUMERIC := tests/modeling tests/checkpoints tests/tracking tests/evaluation
 
-.PHONY: demo test check clean
+# One thread per worker: more would fight for the same cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+
+.PHONY: demo test test-all test-elsewhere check clean
 
 demo: $(READY)  ## segment a photograph by box and click, and follow an object through a clip, offline
 	$(BIN)/sam2-hf predict src/sam2_hf/assets/coffee.jpg --model embedded --offline --overwrite --output runs/demo \
@@ -12,8 +16,16 @@ demo: $(READY)  ## segment a photograph by box and click, and follow an object t
 		--box 126,181,213,270
 	@echo "Masks over the photograph: runs/demo/coffee.png    over the clip: runs/demo/clip/overlay.mp4"
 
-test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## run the tests, without the slow ones
+	$(PYTEST) -m "not slow"
+
+test-all: $(READY)  ## run all tests
+	$(PYTEST)
+
+test-elsewhere: $(READY)  ## how another machine looks from here: other kernels, and layers that round at random
+	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "not slow" $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default $(PYTEST) -m "not slow" tests/checkpoints tests/modeling/test_parity.py
+	$(PYTEST) -m "not slow" --other-rounding $(NUMERIC) tests/pipelines
 
 check: $(READY)  ## lint and formatting
 	$(BIN)/ruff check .
