@@ -12,6 +12,7 @@ from PIL import Image
 from sam2_hf.cli.main import run
 from sam2_hf.evaluation.semi_supervised import SemiSupervised
 from tests.evaluation.toy import davis_data_set, moving_ids, picture_data_set, sav_data_set
+from tests.numbers import same_record
 from tests.tiny import micro_model, micro_processor
 
 SIDE = 64
@@ -53,6 +54,11 @@ def results(folder: Path, timed: bool = False) -> dict:
     return found
 
 
+def same_scores(first: Path, second: Path) -> bool:
+    """Whether two runs measured the same, in per cent; a pixel on a threshold may have flipped."""
+    return same_record(results(first), results(second), rounding=0.5)
+
+
 @pytest.fixture(scope="module")
 def semi(model, davis, tmp_path_factory) -> Path:
     """A finished run of the default protocol."""
@@ -82,7 +88,7 @@ def test_metrics_of_the_written_masks_are_the_same(semi, davis, tmp_path, monkey
     arguments = ("--root", davis, "--protocol", "metrics", "--json")
     assert evaluate(monkeypatch, *arguments, "--pred", semi / "masks", "-o", tmp_path / "a") == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary["global"]["JF"] == results(semi)["global"]["JF"]
+    assert summary["global"]["JF"] == pytest.approx(results(semi)["global"]["JF"])
     assert evaluate(monkeypatch, *arguments, "--pred", semi, "-o", tmp_path / "b") == 0  # the run's folder will do
     assert results(tmp_path / "b", timed=True) == results(tmp_path / "a", timed=True)
 
@@ -124,7 +130,7 @@ def test_interrupted_run_goes_on_where_it_stopped(semi, model, davis, tmp_path, 
 
     assert evaluate(monkeypatch, *arguments, "--resume") == 0
     assert (folder / "clips" / "run.json").read_bytes() == finished
-    assert results(folder) == results(semi)
+    assert same_scores(folder, semi)
 
 
 def test_run_is_neither_replaced_nor_mixed_by_accident(semi, model, davis, monkeypatch, capsys):
@@ -140,7 +146,7 @@ def test_shards_make_the_whole(semi, model, davis, tmp_path, monkeypatch, capsys
     assert "1 clips of other shards are not" in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()
     assert evaluate(monkeypatch, *arguments, "--shard", "0/2") == 0
-    assert results(tmp_path / "out") == results(semi)
+    assert same_scores(tmp_path / "out", semi)
 
 
 @pytest.mark.slow
@@ -152,7 +158,7 @@ def test_two_processes_make_the_whole(semi, model, davis, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert results(tmp_path / "out") == results(semi)
+    assert same_scores(tmp_path / "out", semi)
     assert done.stdout.count("written to") == 1
 
 

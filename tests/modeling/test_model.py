@@ -7,6 +7,7 @@ from sam2_hf import Sam2Model
 from sam2_hf.errors import MissingWeightsError
 from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT
 from sam2_hf.modeling.outputs import MaskPrediction, MemoryBatch, PromptBatch
+from tests.numbers import alike, differ
 from tests.tiny import IMAGE_SIZE, micro_config, micro_model
 
 LOW = IMAGE_SIZE // 4
@@ -55,7 +56,7 @@ def test_embeddings_passed_back_give_what_the_pixels_gave(model, pixels):
     with torch.no_grad():
         first = model(pixels, input_points=torch.full((2, 1, 1, 2), 99.0))
         again = model(image_embeddings=first.image_embeddings, input_points=torch.full((2, 1, 1, 2), 99.0))
-    assert torch.equal(first.pred_masks, again.pred_masks)
+    assert alike(first.pred_masks, again.pred_masks)
 
 
 def test_without_prompts_there_is_one_object_without_prompt_tokens(model, pixels):
@@ -64,7 +65,7 @@ def test_without_prompts_there_is_one_object_without_prompt_tokens(model, pixels
         features = model.recall(model.encode_image(pixels))
         alone = model.decode_masks(features, model.encode_prompts(PromptBatch(), rows=2))
     assert outputs.pred_masks.shape == (2, 1, 3, LOW, LOW)
-    assert torch.equal(outputs.pred_masks[:, 0], alone.mask_logits)
+    assert alike(outputs.pred_masks[:, 0], alone.mask_logits)
 
 
 def test_objects_together_are_the_objects_one_by_one(model, embeddings):
@@ -85,7 +86,7 @@ def test_pictures_of_a_batch_with_several_objects_are_the_pictures_alone(model, 
 
 
 @pytest.mark.parametrize("pad_first", [False, True])
-def test_padding_changes_no_bit_of_a_result(model, embeddings, pad_first):
+def test_padding_changes_no_result(model, embeddings, pad_first):
     """The library's own model lets padding points take part in attention."""
     click, pad = [(30.0, 40.0)], [(-10.0, -10.0)]
     padded_points = points(pad + click if pad_first else click + pad, [(200.0, 100.0), (60.0, 70.0)])
@@ -93,12 +94,12 @@ def test_padding_changes_no_bit_of_a_result(model, embeddings, pad_first):
     together = ask(model, embeddings, input_points=padded_points, input_labels=padded_labels)
     alone = ask(model, embeddings, input_points=points(click), input_labels=torch.ones(1, 1, 1, dtype=torch.long))
     other = ask(model, embeddings, input_points=padded_points[:, 1:], input_labels=padded_labels[:, 1:])
-    assert torch.equal(together.pred_masks[:, 0], alone.pred_masks[:, 0])
-    assert torch.equal(together.iou_scores[:, 0], alone.iou_scores[:, 0])
-    assert torch.equal(together.pred_masks[:, 1], other.pred_masks[:, 0])
+    assert alike(together.pred_masks[:, 0], alone.pred_masks[:, 0])
+    assert alike(together.iou_scores[:, 0], alone.iou_scores[:, 0])
+    assert alike(together.pred_masks[:, 1], other.pred_masks[:, 0])
 
 
-def test_padding_changes_no_bit_in_a_batch_of_pictures(model, pixels):
+def test_padding_changes_no_result_in_a_batch_of_pictures(model, pixels):
     ragged_points = torch.rand(2, 2, 3, 2, generator=torch.Generator().manual_seed(3)) * IMAGE_SIZE
     labels = torch.tensor([[[1, -10, -10], [1, 1, 0]], [[1, 0, -10], [-10, -10, 1]]])
     with torch.no_grad():
@@ -126,7 +127,7 @@ def test_box_is_two_corner_points_before_the_clicks(model, embeddings):
     boxed = ask(model, embeddings, input_boxes=box, input_points=click)
     corners = points([(10, 20), (90, 120), (50, 60)])
     spelled = ask(model, embeddings, input_points=corners, input_labels=torch.tensor([[[2, 3, 1]]]))
-    assert torch.equal(boxed.pred_masks, spelled.pred_masks)
+    assert alike(boxed.pred_masks, spelled.pred_masks)
 
 
 def test_object_without_a_box_beside_one_with_a_box(model, embeddings):
@@ -134,7 +135,7 @@ def test_object_without_a_box_beside_one_with_a_box(model, embeddings):
     clicks = points([(50, 60)], [(200, 100)])
     outputs = ask(model, embeddings, input_boxes=boxes, input_points=clicks)
     alone = ask(model, embeddings, input_points=clicks[:, 1:])
-    assert torch.equal(outputs.pred_masks[:, 1], alone.pred_masks[:, 0])
+    assert alike(outputs.pred_masks[:, 1], alone.pred_masks[:, 0])
 
 
 def test_every_object_may_have_its_own_mask_prompt(model, embeddings):
@@ -147,7 +148,7 @@ def test_every_object_may_have_its_own_mask_prompt(model, embeddings):
         alone = ask(model, embeddings, input_points=clicks[:, one], input_masks=masks[:, one])
         torch.testing.assert_close(together.pred_masks[:, index], alone.pred_masks[:, 0], atol=1e-5, rtol=0)
     shared = ask(model, embeddings, input_points=clicks, input_masks=masks[:, :1])
-    assert torch.equal(shared.pred_masks[:, 0], together.pred_masks[:, 0])
+    assert alike(shared.pred_masks[:, 0], together.pred_masks[:, 0])
 
 
 def test_mask_prompts_without_points_work(model, embeddings):
@@ -157,7 +158,7 @@ def test_mask_prompts_without_points_work(model, embeddings):
 
 def test_mask_prompts_are_clamped_on_the_way_in(model, embeddings):
     masks = torch.full((1, 1, LOW, LOW), 57.3)
-    assert torch.equal(
+    assert alike(
         ask(model, embeddings, input_masks=masks).pred_masks,
         ask(model, embeddings, input_masks=masks.clamp(max=32)).pred_masks,
     )
@@ -334,7 +335,7 @@ def test_model_keeps_no_state_between_calls(model, pixels):
         first = model(pixels[:1], input_points=points([(30, 40)])).pred_masks
         model(pixels[1:], input_points=points([(99, 99)]))
         again = model(pixels[:1], input_points=points([(30, 40)])).pred_masks
-    assert torch.equal(first, again)
+    assert alike(first, again)
     assert {name: id(value) for name, value in vars(model).items()} == before
 
 
@@ -408,7 +409,7 @@ def test_hidden_objects_are_marked_in_memory_of_2_1_only(pixels):
             logits, prompted = torch.zeros(1, 1, LOW, LOW), torch.zeros(1, dtype=torch.bool)
             seen = model.memorize(features, logits, torch.ones(1, 1), prompted)
             hidden = model.memorize(features, logits, -torch.ones(1, 1), prompted)
-        assert torch.equal(seen, hidden) != differs
+        assert differ(seen, hidden, by=1e-4) if differs else alike(seen, hidden)
 
 
 def test_pointer_of_a_hidden_object_is_the_learned_one(model):
@@ -416,7 +417,7 @@ def test_pointer_of_a_hidden_object_is_the_learned_one(model):
     with torch.no_grad():
         pointers = model.object_pointers(tokens, torch.tensor([[1.0], [-1.0]]))
     assert torch.equal(pointers[1], model.no_object_pointer[0])
-    assert not torch.equal(pointers[0], pointers[1])
+    assert differ(pointers[0], pointers[1])
 
 
 def test_unknown_arguments_are_refused(model, embeddings):
