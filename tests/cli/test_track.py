@@ -116,7 +116,7 @@ def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_results(
 ):
     folder = tmp_path / "out"
     arguments = (clip, *PROMPTS, *EVERYTHING, "--model", model, "-o", folder)
-    original = Sam2InferenceSession._step
+    original = Sam2InferenceSession.step
 
     def interrupted(self, frame, *rest):
         if frame == 18:
@@ -124,7 +124,7 @@ def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_results(
         return original(self, frame, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Sam2InferenceSession, "_step", interrupted)
+        patched.setattr(Sam2InferenceSession, "step", interrupted)
         assert track(monkeypatch, *arguments) == 130
     assert f"-o {folder} --resume\n" in capsys.readouterr().err
     kept = (folder / "results.jsonl").read_bytes()

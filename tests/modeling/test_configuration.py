@@ -137,6 +137,7 @@ PROMPTS, DECODER, WHOLE = Sam2PromptEncoderConfig, Sam2MaskDecoderConfig, Sam2Co
     [
         (TRUNK, {"image_size": 500}, r"`image_size` is 500, but it must be a multiple of 32"),
         (TRUNK, {"image_size": [512, 256]}, r"`image_size` is \[512, 256\], but the input of SAM 2 is square"),
+        (WHOLE, {"max_cond_frame_num": 1}, r"`max_cond_frame_num` is 1, but it must be -1 for no limit, or at least 2"),
         (TRUNK, {"patch_stride": 8}, r"`patch_stride` is \[8, 8\], but it must be 4"),
         (TRUNK, {"blocks_per_stage": [1, 2, 3]}, r"`blocks_per_stage` is \[1, 2, 3\], but it needs one number"),
         (TRUNK, {"hidden_size": 64}, r"`hidden_size` is 64, but embed_dim_per_stage starts at 96"),

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.video import frames_from, natural_key, stream_from
 from tests.golden.recipe import golden_scene
 
@@ -174,3 +175,14 @@ def test_frames_of_other_containers_are_exact_too(tmp_path, name, codec, options
     assert len(source) == NUM_FRAMES
     for index in (0, 1, 12, 29, 7, 6, 20):
         assert is_frame(source[index], index), index
+
+
+def test_pictures_of_a_clip_are_opened_once_for_the_model_and_for_drawing(tmp_path, monkeypatch):
+    for index in range(4):
+        Image.fromarray(picture(index)).save(tmp_path / f"{index}.png")
+    opened, original = [], to_pixels
+    monkeypatch.setattr("sam2_hf.processing.video.to_pixels", lambda path: opened.append(path.name) or original(path))
+    frames = frames_from(tmp_path)
+    for index in range(4):
+        assert torch.equal(frames[index], frames[index])
+    assert opened == [f"{index}.png" for index in range(4)]

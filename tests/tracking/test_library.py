@@ -8,6 +8,7 @@ import transformers
 from sam2_hf import Sam2InferenceSession, TrackingPolicy
 from sam2_hf.errors import PromptError
 from tests.golden.recipe import golden_scene
+from tests.numbers import same_masks
 from tests.tiny import MICRO_TRUNK, micro_model, micro_processor
 
 HEIGHT, WIDTH, NUM_FRAMES = 54, 96, 5
@@ -165,3 +166,65 @@ def test_clicks_and_propagation_give_the_librarys_numbers(tmp_path, video_frames
         found = [session.tracks[key].memories[frame.frame_index].result.mask_logits for key in clicks]
         reference = expected[frame.frame_index][:, 0]
         torch.testing.assert_close(torch.stack(found), reference, atol=1e-4, rtol=0)
+
+
+def test_session_can_be_asked_before_a_model_was_called(processor, video_frames):
+    session = processor.init_video_session(video=video_frames)
+    assert (session.num_frames, session.video_height, session.video_width) == (NUM_FRAMES, HEIGHT, WIDTH)
+    assert (session.obj_ids, session.get_obj_num()) == ([], 0)
+    assert len(session.processed_frames) == NUM_FRAMES and session.get_frame(2).shape == (3, SIDE, SIDE)
+    stream = processor.init_video_session()
+    assert (stream.num_frames, stream.video_height) == (None, None)
+    with pytest.raises(ValueError, match="knows no model yet"):
+        stream.session.propagate()
+
+
+def test_names_of_the_librarys_session_answer(model, processor, video_frames):
+    session = processor.init_video_session()
+    pixels = processor(images=video_frames[:2], return_tensors="pt")["pixel_values"]
+    assert [session.add_new_frame(pixels[0]), session.add_new_frame(pixels[1:])] == [0, 1]
+    processor.add_inputs_to_inference_session(session, 0, ["cat", 7], input_boxes=[[[8, 8, 40, 40], [30, 8, 60, 40]]])
+    assert model(inference_session=session, frame_idx=0).object_ids == ["cat", 7]
+    assert (session.obj_id_to_idx(7), session.obj_idx_to_id(0)) == (1, "cat")
+    assert torch.equal(session.get_frame(1), pixels[1]) and session.num_frames == 2
+    assert (session.inference_device, session.dtype) == (model.device, model.dtype)
+    with pytest.raises(KeyError, match="there is no object 9"):
+        session.obj_id_to_idx(9)
+    with pytest.raises(ValueError, match="the next is 2"):
+        session.add_new_frame(pixels[0], frame_idx=5)
+
+
+def test_placements_become_our_policy_and_nothing_is_swallowed(model, processor, video_frames):
+    gpu = {"inference_device": "cuda", "video_storage_device": "cpu"}
+    for extra, offload in (({}, "video"), ({"inference_state_device": "cpu"}, "all")):
+        assert processor.init_video_session(video_frames, **gpu, **extra)._policy.offload == offload
+    assert processor.init_video_session(video_frames, inference_device="cpu")._policy.offload == "none"
+    with pytest.raises(TypeError, match="max_vision_feature_cache_size"):
+        processor.init_video_session(video_frames, max_vision_feature_cache_size=2)
+    session = processor.init_video_session(video_frames, inference_device="cuda")
+    with pytest.raises(ValueError, match="made for cuda, but the model is on cpu"):
+        model(inference_session=session, frame_idx=0)
+
+
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (1, HEIGHT, WIDTH), (1, 1, HEIGHT, WIDTH), "list", "batch"])
+def test_mask_of_one_object_may_have_axes_around_it(model, processor, video_frames, shape):
+    mask = torch.zeros(HEIGHT, WIDTH)
+    mask[10:40, 20:60] = 1
+    given = {"list": [mask], "batch": [mask[None]]}.get(shape) if isinstance(shape, str) else mask.reshape(shape)
+    session = processor.init_video_session(video=video_frames)
+    processor.add_inputs_to_inference_session(session, 0, 1, input_masks=given)
+    shown = model(inference_session=session, frame_idx=0).pred_masks[0, 0] > 0
+    assert bool(shown[4:11, 4:9].all()) and not bool(shown[:, 12:].any())
+    with pytest.raises(PromptError, match="`mask` has 1 objects but `obj_ids` has 2"):
+        processor.add_inputs_to_inference_session(session, 0, [1, 2], input_masks=given)
+
+
+def test_masks_of_several_objects_are_one_array_or_a_list(model, processor, video_frames):
+    masks = torch.zeros(2, HEIGHT, WIDTH)
+    masks[0, 5:25, 5:40], masks[1, 30:50, 50:90] = 1, 1
+    found = []
+    for given in (masks, masks[None], list(masks), [mask[None] for mask in masks]):
+        session = processor.init_video_session(video=video_frames)
+        processor.add_inputs_to_inference_session(session, 0, [1, 2], input_masks=given)
+        found.append(model(inference_session=session, frame_idx=0).pred_masks > 0)
+    assert all(same_masks(other, found[0]) for other in found[1:])

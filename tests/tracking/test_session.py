@@ -599,3 +599,92 @@ def test_prompt_says_that_what_would_have_helped_was_forgotten(parts, frames):
         assert not click(session).is_weakened
         list(session.propagate())
         assert click(session, frame=12, at=(60, 30)).is_weakened == is_weakened
+
+
+# Numbers of other libraries
+
+
+def test_scalars_of_pytorch_and_numpy_are_numbers(parts, frames):
+    """A tensor is equal to no other key, so an object would be new at each prompt, and a frame would never be found."""
+    plain, other = session_of(parts, frames[:5]), session_of(parts, frames[:5])
+    click(plain, frame=1), click(plain, frame=1, at=(60, 30), label=0, clear_old_points=False)
+    one, first = torch.tensor(1), np.int64(1)
+    other.add_prompt(frame_index=one, object_id=one, points=[[30, 20]], labels=[1])
+    other.add_prompt(frame_index=first, object_id=first, points=[[60, 30]], labels=[0], clear_old_points=False)
+    assert other.object_ids == (1,)
+    expected = logits(plain.propagate(start_frame=1, max_frames=2))
+    found = logits(other.propagate(start_frame=torch.tensor(1), max_frames=torch.tensor(2)))
+    assert sorted(found) == [1, 2] and all(type(frame) is int for frame in found)
+    assert_same(found, expected)
+    other.clear_prompts(frame_index=torch.tensor(1), object_id=torch.tensor(1))
+    assert not other.tracks[1].prompts
+    other.remove_object(torch.tensor(1))
+    assert other.object_ids == ()
+    with pytest.raises(PromptError, match="must be hashable"):
+        click(other, object_id=[1], at=(1, 2))
+
+
+# What the configuration says
+
+
+def seen_by(parts, monkeypatch) -> list:
+    """Every MemoryBatch that the model recalls from now on."""
+    seen, recall = [], parts[0].recall
+    monkeypatch.setattr(
+        parts[0], "recall", lambda features, memory=None: seen.append(memory) or recall(features, memory)
+    )
+    return seen
+
+
+def configured(**fields):
+    return micro_model(image_size=SIDE, **fields), micro_processor(SIDE)
+
+
+@pytest.mark.parametrize("keep", ["all", "window"])
+@pytest.mark.parametrize("slots", [1, 2, 5, 9])
+def test_memory_holds_as_many_frames_as_the_configuration_says(frames, monkeypatch, slots, keep):
+    parts = configured(num_maskmem=slots)
+    seen = seen_by(parts, monkeypatch)
+    session = session_of(parts, frames[:14], keep=keep)
+    click(session)
+    list(session.propagate())
+    times = seen[-1].spatial_time[0].tolist()
+    assert times == list(range(slots))  # the prompted frame, then recent ones: every row of the table once
+    assert parts[0].memory_temporal_positional_encoding.shape[0] == slots
+
+
+@pytest.mark.parametrize("keep", ["all", "window"])
+@pytest.mark.parametrize("pointers", [1, 4, 20])
+def test_memory_holds_as_many_pointers_as_the_configuration_says(frames, monkeypatch, pointers, keep):
+    parts = configured(max_object_pointers_in_encoder=pointers)
+    seen = seen_by(parts, monkeypatch)
+    session = session_of(parts, frames[:25], keep=keep)
+    click(session)
+    list(session.propagate())
+    distances = seen[-1].pointer_time[0] * max(pointers - 1, 1)
+    assert distances.round().tolist() == [24, *range(1, pointers)]  # of the prompted frame, then of those just passed
+    with pytest.raises(
+        ValueError, match=f"max_object_pointers_in_encoder={pointers}: it must be at most {pointers - 1}"
+    ):
+        session_of(parts, frames[:2], pointer_span=pointers)
+
+
+def test_prompted_frames_are_limited_by_the_configuration_unless_the_policy_says_otherwise(frames, monkeypatch):
+    parts = configured(max_cond_frame_num=2)
+    seen = seen_by(parts, monkeypatch)
+    for limit, expected in ((None, 2), (3, 3)):
+        session = session_of(parts, frames[:10], max_prompted_frames=limit)
+        for frame in range(4):
+            click(session, frame=frame)
+        list(session.propagate(start_frame=9))
+        assert (seen[-1].spatial_time == 0).sum() == expected
+
+
+@pytest.mark.parametrize("fields", [{"num_maskmem": 4}, {"max_object_pointers_in_encoder": 5}])
+def test_window_is_exact_at_other_lengths_of_memory(frames, fields):
+    parts, found = configured(**fields), []
+    for keep in ("all", "window"):
+        session = session_of(parts, frames[:20], keep=keep, recent_stride=2)
+        click(session, frame=10)
+        found.append(logits(session.propagate("both")))
+    assert_same(*found)

@@ -139,7 +139,7 @@ class SpeedTest:
     def _session(self) -> Sam2InferenceSession:
         """A session whose frames are on the device already."""
         session = Sam2InferenceSession(self.model, self.processor, policy=TrackingPolicy(keep="all"))
-        session.size = self.size
+        session.frames.size = self.size
         for pixel_values in self._pixels:
             session.frames.append(pixel_values)
         return session
@@ -161,7 +161,7 @@ class SpeedTest:
     def _stream_memory(self) -> list[dict]:
         """What a stream holds after so many frames; it must not grow."""
         session = Sam2InferenceSession(self.model, self.processor, policy=TrackingPolicy(keep="window"))
-        session.size = self.size
+        session.frames.size = self.size
         self._reset_peak()
         readings = []
         with torch.inference_mode():

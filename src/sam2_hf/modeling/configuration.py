@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 MEMORY_DOWNSAMPLER_STRIDE = 16  # from the high-resolution mask to the memory grid; the same in every checkpoint
+# A binary mask as logits of -10 and 10: how the original writes masks that a user drew, in and out.
+MASK_AS_LOGITS_SCALE, MASK_AS_LOGITS_BIAS = 20.0, -10.0
 IMAGE_ONLY_MODEL_TYPE = "sam2"  # how the library's own image model marks checkpoints without memory
 
 _TRUNKS: dict[str, dict[str, Any]] = {
@@ -258,6 +260,8 @@ class Sam2Config(PreTrainedConfig):
         require(inner % (4 * heads) == 0, "memory_attention_num_attention_heads", heads, rule)
         theta = self.rope_parameters["rope_theta"]
         require(theta > 0, "rope_parameters['rope_theta']", theta, "it must be positive")
+        limit = self.max_cond_frame_num
+        require(limit == -1 or limit >= 2, "max_cond_frame_num", limit, "it must be -1 for no limit, or at least 2")
         stride = self.mask_downsampler_total_stride
         rule = f"memory lies on the stride-{MEMORY_DOWNSAMPLER_STRIDE} grid"
         require(stride == MEMORY_DOWNSAMPLER_STRIDE, "mask_downsampler_total_stride", stride, rule)

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam2_hf.modeling.configuration import MASK_AS_LOGITS_BIAS, MASK_AS_LOGITS_SCALE
 from sam2_hf.modeling.outputs import MaskPrediction, ObjectPrediction
 
 NO_OBJECT_LOGIT = -1024.0  # every pixel of a mask that is known to be absent
-MASK_AS_OUTPUT_SCALE, MASK_AS_OUTPUT_BIAS = 20.0, -10.0  # a mask that the user gave, as logits of -10 and 10
 SURE_OBJECT_SCORE = 10.0  # of a mask that the user gave; negative where it is empty
 
 PointerOf = Callable[[Tensor, Tensor], Tensor]
@@ -43,7 +43,7 @@ def adopt_masks(masks: Tensor, pointers: Tensor, no_object_pointer: Tensor, low_
         no_object_pointer: (1, channels), the pointer of absent objects.
         low_res_size: side of the masks at stride 4.
     """
-    logits = masks.float() * MASK_AS_OUTPUT_SCALE + MASK_AS_OUTPUT_BIAS
+    logits = masks.float() * MASK_AS_LOGITS_SCALE + MASK_AS_LOGITS_BIAS
     low_res = F.interpolate(logits, (low_res_size, low_res_size), mode="bilinear", align_corners=False, antialias=True)
     is_there = masks.flatten(1).any(dim=1)
     return ObjectPrediction(

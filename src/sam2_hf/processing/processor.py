@@ -1,7 +1,5 @@
 """`Sam2Processor`: pictures and prompts in the user's pixels to the model's inputs, and masks back."""
 
-from importlib import import_module
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -157,11 +155,13 @@ class Sam2Processor(ProcessorMixin):
         return post_process_masks(masks, original_sizes, mask_threshold, binarize, **kwargs)
 
     def init_video_session(self, video=None, **placement):
-        """The library's way to begin a video; see `sam2_hf.tracking.library`.
+        """The library's way to begin a video; arguments as for `sam2_hf.tracking.library.LibrarySession`.
 
-        Its API puts this on the processor, which knows nothing of tracking, so the session is found by name.
+        Its API puts this on the processor: the one place where a room calls one above it.
         """
-        return import_module("sam2_hf.tracking.library").LibrarySession(self, video, **placement)
+        from sam2_hf.tracking.library import LibrarySession
+
+        return LibrarySession(self, video, **placement)
 
     def add_inputs_to_inference_session(
         self,

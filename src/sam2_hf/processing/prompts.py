@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam2_hf.errors import PromptError
+from sam2_hf.modeling.configuration import MASK_AS_LOGITS_BIAS, MASK_AS_LOGITS_SCALE
 
 PAD = -10  # the library's convention: label of a padding point, and all four numbers of a missing box
 POINT_LABELS = (PAD, -1, 0, 1)
 MISSING_BOX = [PAD] * 4  # of an object without a box in a padded batch
-MASK_LOGIT_SCALE, MASK_LOGIT_BIAS = 20.0, -10.0  # a binary mask as logits: -10 outside, 10 inside
 
 
 @dataclass(slots=True)
@@ -265,7 +265,7 @@ def mask_logits_of(masks, mask_size: tuple[int, int]) -> Tensor:
         values = values.unsqueeze(0)
     if values.dim() != 3 or values.numel() == 0:
         raise PromptError(f"`masks` must be (height, width) or (objects, height, width), got {tuple(values.shape)}")
-    logits = (values > 0).float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+    logits = (values > 0).float() * MASK_AS_LOGITS_SCALE + MASK_AS_LOGITS_BIAS
     return F.interpolate(logits.unsqueeze(1), mask_size, mode="bilinear", antialias=True).squeeze(1)
 
 

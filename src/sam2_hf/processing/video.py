@@ -41,17 +41,20 @@ class PictureFrames:
         if not len(pictures):
             raise SourceError("the video has no frames")
         self._pictures = pictures
-        self.size = tuple(to_pixels(pictures[0]).shape[-2:])
+        self._last: tuple[int, Tensor] = (0, to_pixels(pictures[0]))
+        self.size = tuple(self._last[1].shape[-2:])
 
     def __len__(self) -> int:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> Tensor:
-        pixels = to_pixels(self._pictures[index])
-        if tuple(pixels.shape[-2:]) != self.size:
-            found = tuple(pixels.shape[-2:])
-            raise SourceError(f"frame {index} is (height, width) {found}, the first is {self.size}")
-        return pixels
+        if index != self._last[0]:  # a frame is asked for twice, by the model and for drawing
+            pixels = to_pixels(self._pictures[index])
+            if tuple(pixels.shape[-2:]) != self.size:
+                found = tuple(pixels.shape[-2:])
+                raise SourceError(f"frame {index} is (height, width) {found}, the first is {self.size}")
+            self._last = index, pixels
+        return self._last[1]
 
 
 class SampledFrames:

@@ -7,23 +7,15 @@ from dataclasses import replace
 import torch
 
 from sam2_hf.modeling.outputs import MemoryBatch
-from sam2_hf.tracking.policy import POINTER_SPAN, TrackingPolicy
+from sam2_hf.tracking.memory_limits import MemoryLimits
 from sam2_hf.tracking.records import Direction, ObjectTrack
-from sam2_hf.tracking.selection import NUM_SLOTS, Selection, recent_frame, select
+from sam2_hf.tracking.selection import Selection, recent_frame, select
 
-SLOTS_BEHIND = 5  # strides that spatial memory of tracked frames reaches back beyond the adjacent frame
 FRAMES_AROUND_PROMPT = 7  # strides around a prompt within which `forget_around_prompts` forgets
 
 
-def pointer_reach(policy: TrackingPolicy, num_frames: int) -> int:
-    """Frames that object pointers reach back, which is also the divisor of their distance; never below 1."""
-    if policy.pointer_span == "clip":
-        return max(min(num_frames, POINTER_SPAN + 1) - 1, 1)
-    return policy.pointer_span
-
-
 def select_for(
-    track: ObjectTrack, frame: int, direction: Direction, num_frames: int, policy: TrackingPolicy
+    track: ObjectTrack, frame: int, direction: Direction, num_frames: int, limits: MemoryLimits
 ) -> Selection:
     """Frames that an object looks at; records that were thinned out count for what they still hold."""
     selection = select(
@@ -32,9 +24,10 @@ def select_for(
         track.tracked,
         direction=int(direction),
         num_frames=num_frames,
-        stride=policy.recent_stride,
-        max_prompted=policy.max_prompted_frames,
-        pointer_reach=pointer_reach(policy, num_frames),
+        stride=limits.stride,
+        max_prompted=limits.max_prompted,
+        pointer_reach=limits.pointer_reach(num_frames),
+        num_slots=limits.slots,
     )
     memories = track.memories
     spatial = tuple(entry for entry in selection.spatial if memories[entry[0]].spatial is not None)
@@ -51,9 +44,9 @@ def by_signature(selections: dict) -> list[list]:
 
 
 def memory_batch(
-    tracks: list[ObjectTrack], selections: list[Selection], span: int, device: torch.device, dtype: torch.dtype
+    tracks: list[ObjectTrack], selections: list[Selection], divisor: int, device: torch.device, dtype: torch.dtype
 ) -> MemoryBatch:
-    """What objects of equal signature remember, stacked."""
+    """What objects of equal signature remember, stacked; distances of pointers are divided by `divisor`."""
     spatial, pointers = [], []
     for track, selection in zip(tracks, selections, strict=True):
         spatial.append(torch.stack([track.memories[frame].spatial for frame, _ in selection.spatial]))
@@ -67,13 +60,13 @@ def memory_batch(
         spatial_time=torch.tensor([[slot for _, slot in selection.spatial] for selection in selections], device=device),
         pointers=(torch.stack(pointers) if pointers else no_pointers).to(device=device, dtype=dtype),
         pointer_time=torch.tensor(
-            [[distance / span for _, distance in selection.pointers] for selection in selections], device=device
+            [[distance / divisor for _, distance in selection.pointers] for selection in selections], device=device
         ),
     )
 
 
 def forget_behind(
-    track: ObjectTrack, frame: int, direction: Direction, stride: int, protected: Iterable[int] = ()
+    track: ObjectTrack, frame: int, direction: Direction, limits: MemoryLimits, protected: Iterable[int] = ()
 ) -> None:
     """Drops what a pass that has just left `frame` can never read again; prompted frames stay whole.
 
@@ -86,8 +79,8 @@ def forget_behind(
         if behind <= 0:
             continue
         memory = track.memories[other]
-        keep_map = behind <= SLOTS_BEHIND * stride or other in protected
-        keep_pointer = behind < POINTER_SPAN or other in protected
+        keep_map = behind <= limits.maps_behind or other in protected
+        keep_pointer = behind <= limits.pointers_behind or other in protected
         if not keep_map and not keep_pointer:
             del track.memories[other]
             continue
@@ -97,12 +90,12 @@ def forget_behind(
         track.memories[other] = replace(memory, result=result, spatial=memory.spatial if keep_map else None)
 
 
-def has_forgotten_near(track: ObjectTrack, frame: int, stride: int) -> bool:
+def has_forgotten_near(track: ObjectTrack, frame: int, limits: MemoryLimits) -> bool:
     """Whether maps that a new prompt on a visited frame would look at are gone."""
     direction = track.visited.get(frame)
     if direction is None:
         return False
-    near = (recent_frame(frame, rank, direction, stride) for rank in range(1, NUM_SLOTS))
+    near = (recent_frame(frame, rank, direction, limits.stride) for rank in range(1, limits.slots))
     passed = [other for other in near if other in track.visited]
     return any(other not in track.memories or track.memories[other].spatial is None for other in passed)
 

@@ -5,8 +5,6 @@ from typing import Literal
 
 import torch
 
-POINTER_SPAN = 15  # frames that object pointers reach back; the divisor of their distance
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingPolicy:
@@ -14,13 +12,15 @@ class TrackingPolicy:
 
     Attributes:
         keep_corrections: a corrected frame becomes, or replaces, a prompted frame. The original loses it.
-        max_prompted_frames: prompted frames in memory attention, at least 2; None for no limit.
+        max_prompted_frames: prompted frames in memory attention, at least 2; None: as the configuration says, which is
+            no limit in every release.
         recent_stride: distance between recent frames in memory.
         keep: "all" keeps every record, "window" forgets what a running pass can never read again, "auto" is "window"
             for streams and "all" for whole videos.
         offload: "state" keeps records on the CPU, "video" keeps frames there, "all" both. Numbers do not change.
         memory_dtype: of stored memory maps; None: the model's.
-        pointer_span: at most 15, or "clip" for the original's dependence on the length of the clip.
+        pointer_span: frames that object pointers reach back, at most what the configuration allows; None: that, which
+            is 15 in every release; "clip": the original's dependence on the length of the clip.
         fill_hole_area: holes of up to so many low-resolution pixels are filled in what is shown.
         binarize_prompted_masks: remember prompted frames as binary masks.
         dynamic_multimask: replace an unstable single mask by the best candidate.
@@ -38,7 +38,7 @@ class TrackingPolicy:
     keep: Literal["auto", "all", "window"] = "auto"
     offload: Literal["none", "state", "video", "all"] = "none"
     memory_dtype: torch.dtype | None = None
-    pointer_span: int | Literal["clip"] = POINTER_SPAN
+    pointer_span: int | Literal["clip"] | None = None
     fill_hole_area: int = 8
     binarize_prompted_masks: bool = True
     dynamic_multimask: bool = True
@@ -59,8 +59,8 @@ class TrackingPolicy:
             "keep": (self.keep in ("auto", "all", "window"), "'auto', 'all' or 'window'"),
             "offload": (self.offload in ("none", "state", "video", "all"), "'none', 'state', 'video' or 'all'"),
             "pointer_span": (
-                self.pointer_span == "clip" or 1 <= self.pointer_span <= POINTER_SPAN,
-                f"'clip' or 1 to {POINTER_SPAN}",
+                self.pointer_span in (None, "clip") or self.pointer_span >= 1,
+                "None, 'clip' or at least 1",
             ),
             "fill_hole_area": (self.fill_hole_area >= 0, "0 or more"),
             "backward_start": (self.backward_start in ("last", "first"), "'last' or 'first'"),

@@ -1,5 +1,6 @@
 """What a user gives for one object on one frame, checked and brought to model pixels."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,3 +56,15 @@ def _labelled(prompt: ObjectPrompt) -> list[tuple[tuple[float, float], int]]:
         return pairs
     x0, y0, x1, y1 = prompt.box
     return [((x0, y0), PointLabel.BOX_TOP_LEFT), ((x1, y1), PointLabel.BOX_BOTTOM_RIGHT), *pairs]
+
+
+def plain_id(object_id) -> Hashable:
+    """An id as Python knows it: a scalar of NumPy or PyTorch is its number (a tensor equals no key but itself).
+
+    Raises:
+        PromptError: it can be no key.
+    """
+    object_id = object_id.item() if hasattr(object_id, "item") else object_id
+    if not isinstance(object_id, Hashable):
+        raise PromptError(f"`object_id` is {object_id!r}, but it must be hashable: a number or a name")
+    return object_id

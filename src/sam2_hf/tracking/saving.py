@@ -63,6 +63,30 @@ def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:
     return {track.object_id: track for track in tracks}, TrackingPolicy(**options), state
 
 
+def session_facts(session) -> dict:
+    """What a saved session must find again: the same frames, and a model of the same input."""
+    return {
+        "video": session.video_path,
+        "size": session.size,
+        "num_frames": session.num_frames,
+        "image_size": session.model.config.image_size,
+    }
+
+
+def check_facts(path: Path, saved: dict, found: dict) -> None:
+    """Raises `SourceError` where a session is opened with another video or input than it was saved with."""
+    if saved["image_size"] != found["image_size"]:
+        raise SourceError(f"{path}: saved with image_size {saved['image_size']}, the model has {found['image_size']}")
+    if found["num_frames"] == 0:  # a stream, which has not begun again
+        return
+    size = None if saved["size"] is None else tuple(saved["size"])
+    if (found["size"], found["num_frames"]) != (size, saved["num_frames"]):
+        raise SourceError(
+            f"{path}: saved with {saved['num_frames']} frames of (height, width) {size}, the video has "
+            f"{found['num_frames']} of {found['size']}; pass the video it was saved with"
+        )
+
+
 def _pack(track: ObjectTrack, row: str, tensors: dict[str, Tensor]) -> dict:
     """What is plain of a track; its tensors go by name."""
     for frame, draft in track.drafts.items():

@@ -14,6 +14,7 @@ from torch import Tensor
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT
 from sam2_hf.modeling.outputs import ImageFeatures, ObjectPrediction, PromptBatch
+from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
 from sam2_hf.processing.masks import fill_holes
 from sam2_hf.tracking.frames import FrameStore
 from sam2_hf.tracking.memory_bank import (
@@ -21,28 +22,22 @@ from sam2_hf.tracking.memory_bank import (
     forget_around,
     forget_behind,
     memory_batch,
-    pointer_reach,
     select_for,
 )
+from sam2_hf.tracking.memory_limits import MemoryLimits
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt, moved
 from sam2_hf.tracking.selection import Selection
 
-PREVIOUS_MASK_CLAMP = 32.0
-
 
 @dataclass(slots=True)
 class Tracker:
-    """Model, frames and policy of one session; the tracks are handed in.
-
-    Attributes:
-        window: forget what a running pass can never read again.
-    """
+    """Model, frames and policy of one session; the tracks are handed in."""
 
     model: Sam2Model
     frames: FrameStore
     policy: TrackingPolicy
-    window: bool
+    limits: MemoryLimits
 
     # Prompts
 
@@ -75,7 +70,7 @@ class Tracker:
         is_ambiguous = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
         mask_logits = None
         if previous is not None and previous.mask_logits is not None:
-            clamped = previous.mask_logits.to(device).clamp(-PREVIOUS_MASK_CLAMP, PREVIOUS_MASK_CLAMP)
+            clamped = previous.mask_logits.to(device).clamp(-MASK_PROMPT_CLAMP, MASK_PROMPT_CLAMP)
             mask_logits = clamped[None, None]
         prompts = PromptBatch(
             points=torch.tensor([prompt.points], dtype=torch.float32, device=device),
@@ -164,8 +159,8 @@ class Tracker:
             results |= dict(zip(keys, self._track(group, chosen, features, frame), strict=True))
         for track in joined.values():
             track.visited[frame] = direction
-            if self.window:
-                forget_behind(track, frame, direction, self.policy.recent_stride, protected)
+            if self.frames.window:
+                forget_behind(track, frame, direction, self.limits, protected)
         return {key: results[key] for key in joined}
 
     def _has_joined(self, track: ObjectTrack, frame: int, direction: Direction) -> bool:
@@ -193,11 +188,11 @@ class Tracker:
         return shown
 
     def _select(self, track: ObjectTrack, frame: int, direction: Direction) -> Selection:
-        return select_for(track, frame, direction, len(self.frames), self.policy)
+        return select_for(track, frame, direction, len(self.frames), self.limits)
 
     def _recall(self, features: ImageFeatures, group: list[ObjectTrack], selections: list[Selection]) -> ImageFeatures:
-        span = pointer_reach(self.policy, len(self.frames))
-        memory = memory_batch(group, selections, span, self.model.device, self.model.dtype)
+        divisor = self.limits.pointer_divisor(len(self.frames))
+        memory = memory_batch(group, selections, divisor, self.model.device, self.model.dtype)
         return self.model.recall(features, memory)
 
     def _fill(self, prediction: ObjectPrediction) -> ObjectPrediction:

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sam2_hf.modeling.configuration import MASK_AS_LOGITS_BIAS, MASK_AS_LOGITS_SCALE
 from sam2_hf.modeling.losses import resize_to
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.modeling.object_head import (
-    MASK_AS_OUTPUT_BIAS,
-    MASK_AS_OUTPUT_SCALE,
-    NO_OBJECT_LOGIT,
-    choose_masks,
-)
+from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT, choose_masks
 from sam2_hf.modeling.outputs import ImageFeatures, MaskPrediction, MemoryBatch, ObjectPrediction, PromptBatch
-from sam2_hf.tracking.policy import POINTER_SPAN
+from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
+from sam2_hf.tracking.memory_limits import MemoryLimits
+from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.selection import Selection, select
 from sam2_hf.training.batches import ClipBatch, PromptDraws
 from sam2_hf.training.prompt_sampling import PromptPlan, centre_clicks, noisy_boxes, uniform_clicks
+
+ORIGINAL_REACH = TrackingPolicy(pointer_span="clip")  # short clips divide pointer distances by their own length
 
 StepKind = Literal["mask", "prompt", "track", "correction"]
 
@@ -44,7 +44,7 @@ class RolloutOptions:
     """
 
     gate_masks: bool = False
-    clamp_previous: float | None = 32.0
+    clamp_previous: float | None = MASK_PROMPT_CLAMP
     clicks: Literal["uniform", "centre"] = "uniform"
     checkpoint_corrections: bool = False
     encode_per_frame: bool = False
@@ -135,17 +135,19 @@ class Rollout:
         return _Frame(index=index, raw=raw, conditioned=self.model.recall(raw, self._recalled(batch, memory, index)))
 
     def _recalled(self, batch: ClipBatch, memory: _Memory, index: int) -> MemoryBatch:
-        span = max(min(batch.num_frames, POINTER_SPAN + 1) - 1, 1)
+        limits = MemoryLimits.of(self.model.config, ORIGINAL_REACH)
         selection = select(
             index,
             memory.prompted,
             set(memory.spatial) - memory.prompted,
             direction=1,
             num_frames=batch.num_frames,
-            pointer_reach=span,
+            pointer_reach=limits.pointer_reach(batch.num_frames),
             future_pointers=self.model.training,
+            max_prompted=limits.max_prompted,
+            num_slots=limits.slots,
         )
-        return _memory_batch(memory, selection, span)
+        return _memory_batch(memory, selection, limits.pointer_divisor(batch.num_frames))
 
     # Steps
 
@@ -172,7 +174,7 @@ class Rollout:
         output = StepOutput(
             frame=frame.index,
             kind="mask",
-            mask_logits=truth.unsqueeze(1).float() * MASK_AS_OUTPUT_SCALE + MASK_AS_OUTPUT_BIAS,
+            mask_logits=truth.unsqueeze(1).float() * MASK_AS_LOGITS_SCALE + MASK_AS_LOGITS_BIAS,
             iou_scores=drawn.iou_scores.unsqueeze(1),
             object_score_logits=drawn.object_score_logits.unsqueeze(1),
         )
@@ -241,7 +243,7 @@ class Rollout:
         """Writes a frame's last prediction to memory; a mask that the user gave at full resolution."""
         logits = last.mask_logits.unsqueeze(1)
         if plan.initial.get(frame.index) == "mask" and frame.index not in plan.corrected:
-            logits = batch.masks[:, frame.index].unsqueeze(1) * MASK_AS_OUTPUT_SCALE + MASK_AS_OUTPUT_BIAS
+            logits = batch.masks[:, frame.index].unsqueeze(1) * MASK_AS_LOGITS_SCALE + MASK_AS_LOGITS_BIAS
         not_binary = torch.zeros(batch.num_objects, dtype=torch.bool, device=logits.device)
         scores = last.object_score_logits.unsqueeze(1)
         memory.spatial[frame.index] = self.model.memorize(frame.raw, logits, scores, not_binary)
@@ -262,12 +264,12 @@ def _of_frame(features: ImageFeatures, batch: ClipBatch, index: int) -> ImageFea
     )
 
 
-def _memory_batch(memory: _Memory, selection: Selection, span: int) -> MemoryBatch:
+def _memory_batch(memory: _Memory, selection: Selection, divisor: int) -> MemoryBatch:
     """What all rows remember, stacked; they share the plan, so they look at the same frames."""
     spatial = torch.stack([memory.spatial[frame] for frame, _ in selection.spatial], dim=1)
     rows, device = spatial.shape[0], spatial.device
     times = torch.tensor([slot for _, slot in selection.spatial], device=device)
-    distances = torch.tensor([distance / span for _, distance in selection.pointers], device=device)
+    distances = torch.tensor([distance / divisor for _, distance in selection.pointers], device=device)
     return MemoryBatch(
         spatial=spatial,
         spatial_time=times.expand(rows, -1),
