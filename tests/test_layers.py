@@ -14,6 +14,7 @@ LAYERS = {
     "errors": 0,
     "shapes": 0,
     "assets": 0,
+    "disk": 0,
     "modeling": 1,
     "processing": 1,
     "tracking": 2,
@@ -25,9 +26,10 @@ LAYERS = {
     "cli": 5,
     "_space": 5,
 }
-# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration and that loading and
-# the command line call the conversion.
+# Rooms of one layer do not know each other, except that the disk has errors of ours, that both of layer 1 may read the
+# configuration, and that loading and the command line call the conversion.
 ALLOWED_NEIGHBOURS = {
+    ("disk", "sam2_hf.errors"),
     ("pipelines", "sam2_hf.conversion"),
     ("processing", "sam2_hf.modeling.configuration"),
     ("cli", "sam2_hf.conversion"),
@@ -36,6 +38,7 @@ THIRD_PARTY = {
     "errors": set(),
     "shapes": set(),
     "assets": set(),
+    "disk": set(),
     "modeling": {"torch", "transformers", "huggingface_hub"},
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av", "pycocotools"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},

@@ -78,9 +78,9 @@ class EvaluationJob:
 
     def time(self, where: dict) -> dict:
         """Measures speed and memory on the first clip."""
+        from sam2_hf.disk.whole import write_whole
         from sam2_hf.evaluation.speed import SpeedOptions, SpeedTest
         from sam2_hf.pipelines.loading import load
-        from sam2_hf.pipelines.writing.files import write_whole
 
         clip = self._clips()[0]
         check_folder(self.folder, self.given, overwrite=self.overwrite, resume=self.resume)

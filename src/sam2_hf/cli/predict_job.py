@@ -228,8 +228,8 @@ class PredictJob:
 
         Fractions of several pictures have none in common, and are not written.
         """
+        from sam2_hf.disk.whole import write_whole
         from sam2_hf.pipelines.prompt_file import prompt_record
-        from sam2_hf.pipelines.writing.files import write_whole
 
         sizes = {(line["height"], line["width"]) for line in records}
         if not self.requests or not sizes or (self.given["normalized"] and len(sizes) > 1):

@@ -118,7 +118,7 @@ def _write_crops(result, folder: Path, name: str) -> list[Path]:
 
 
 def _write_json(path: Path, record) -> Path:
-    from sam2_hf.pipelines.writing.files import write_whole
+    from sam2_hf.disk.whole import write_whole
 
     return write_whole(path, json.dumps(record, indent=1).encode(), overwrite=True)
 
@@ -126,7 +126,7 @@ def _write_json(path: Path, record) -> Path:
 def _write_picture(path: Path, picture) -> Path:
     from PIL import Image
 
-    from sam2_hf.pipelines.writing.files import write_whole
+    from sam2_hf.disk.whole import write_whole
 
     buffer = io.BytesIO()
     picture.save(buffer, format=Image.registered_extensions()[path.suffix])

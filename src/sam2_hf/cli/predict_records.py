@@ -59,6 +59,6 @@ class PictureRecords:
         return all((self.folder / file).exists() for file in record["files"])
 
     def _replace(self, records: list[dict]) -> None:
-        from sam2_hf.pipelines.writing.files import write_whole
+        from sam2_hf.disk.whole import write_whole
 
         write_whole(self.path, "".join(json.dumps(record) + "\n" for record in records).encode(), overwrite=True)

@@ -134,8 +134,8 @@ class TrackJob:
 
     def _write_prompts(self, passed) -> None:
         """The prompts of this run in original pixels, for another run or the browser."""
+        from sam2_hf.disk.whole import write_whole
         from sam2_hf.pipelines.prompt_file import prompt_record
-        from sam2_hf.pipelines.writing.files import write_whole
 
         if not self.requests:
             return

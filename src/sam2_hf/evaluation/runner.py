@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.errors import MissingExtraError, Sam2Error
 from sam2_hf.evaluation.scores import Table
-from sam2_hf.pipelines.writing.files import write_whole
 
 CLIPS = "clips"
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from sam2_hf.disk.whole import check_free, write_whole
 from sam2_hf.errors import MissingExtraError
 from sam2_hf.pipelines.writing.drawing import as_colour
-from sam2_hf.pipelines.writing.files import check_free, write_whole
 from sam2_hf.processing.bridges import edge_polygons
 from sam2_hf.processing.polygons import Convention, Ring, mask_rings
 
