@@ -20,17 +20,19 @@ LAYERS = {
     "tracking": 2,
     "pipelines": 3,
     "training": 3,
-    "annotation": 4,
     "evaluation": 4,
-    "conversion": 5,
-    "cli": 5,
-    "_space": 5,
+    "runs": 5,
+    "annotation": 6,
+    "conversion": 7,
+    "cli": 7,
+    "_space": 7,
 }
 # Rooms of one layer do not know each other, except that the disk has errors of ours, that both of layer 1 may read the
 # configuration, and that loading and the command line call the conversion.
 ALLOWED_NEIGHBOURS = {
     ("disk", "sam2_hf.errors"),
     ("pipelines", "sam2_hf.conversion"),
+    ("runs", "sam2_hf.conversion"),
     ("processing", "sam2_hf.modeling.configuration"),
     ("cli", "sam2_hf.conversion"),
 }
@@ -46,6 +48,7 @@ THIRD_PARTY = {
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
     "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
+    "runs": {"torch", "transformers", "tqdm", "PIL"},
     "conversion": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "cli": {"typer"},
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sam2_hf.cli.main import run
@@ -222,17 +223,22 @@ def test_source_without_a_picture_stops_with_3(predict, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete"])
+@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete", "not a number"])
 def test_model_that_cannot_be_loaded_stops_with_6(predict, pictures, tmp_path, model_folder, kind):
     model = tmp_path / kind
     if not kind.startswith("missing"):
         model.mkdir()
-    if kind in ("cut off", "incomplete"):
+    if kind in ("cut off", "incomplete", "not a number"):
         shutil.copytree(model_folder, model, dirs_exist_ok=True)
     if kind == "cut off":
         (model / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
     if kind == "incomplete":
         micro_config(memory_attention_num_layers=3).save_pretrained(model)  # one layer more than there are weights
+    if kind == "not a number":
+        network = micro_model()
+        with torch.no_grad():
+            network.mask_decoder.iou_token.weight[0, 0] = float("nan")
+        network.save_pretrained(model)
     arguments = ["--point", "40,30", "--output", tmp_path / "out"]
     code, stdout, stderr = predict(pictures / "scene.png", *arguments, model=model)
     assert (code, stdout) == (6, "")

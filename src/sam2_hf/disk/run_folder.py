@@ -65,14 +65,15 @@ class RunFolder:
         path: made when it is locked, and taken away again if nothing is written to it.
         command: that makes the run.
         options: plain values that a resumed run must share.
+        reserved: the folder was made for this run, and goes if nothing is written to it.
 
     Attributes:
         earlier: what `run.json` says of a run that is there; empty if there is none.
         written: names of files below the folder that runs wrote there, with '/'.
     """
 
-    def __init__(self, path: str | Path, command: str, options: dict):
-        self.path, self.command = Path(path), command
+    def __init__(self, path: str | Path, command: str, options: dict, reserved: bool = False):
+        self.path, self.command, self._reserved = Path(path), command, reserved
         self._root = Path(os.path.abspath(path))  # the working directory may change
         self.options = json.loads(json.dumps(options))  # as they will be read again
         self.earlier: dict = {}
@@ -95,7 +96,7 @@ class RunFolder:
         Raises:
             OutputExistsError: another run is writing there.
         """
-        made = _make(self.path)
+        made = [*([self.path] if self._reserved else []), *_make(self.path)]
         lock = FolderLock(self.path, shared)
         with ExitStack() as stack:
             stack.callback(_remove_empty, made)
@@ -201,6 +202,8 @@ class RunFolder:
         for file in _files_at(path):
             name = file.relative_to(self.path).as_posix()
             if name in may_be_there:
+                continue
+            if may_be_there and name in written_in(self.path):  # by another job, just now
                 continue
             if name in self.written:
                 raise OutputExistsError(f"{file}: exists already; pass --overwrite or another --output")
