@@ -10,7 +10,8 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.run_folder import next_folder, resume_command
+from sam2_hf.cli.resume_command import resume_command
+from sam2_hf.runs.settings import next_folder
 
 
 def train(

@@ -15,6 +15,7 @@ from sam2_hf.errors import OutputExistsError
 NAME_BYTES = 255  # of one file name, on the file systems in use
 MARK = ".part"
 LONGEST_SUFFIX = 16
+DIGEST = 12  # letters
 
 _listeners: list[Callable[[Path], None]] = []
 
@@ -110,6 +111,17 @@ def part_of(path: Path) -> Path:
     if len(name.encode()) > NAME_BYTES:
         name = f".{hashlib.sha256(path.name.encode()).hexdigest()[:24]}{MARK}{suffix}"
     return path.with_name(name)
+
+
+def fitting(name: str, spare: int = 0) -> str:
+    """A name whose last part a file system takes with so many bytes after it; a longer one is cut and gets a digest."""
+    parent, slash, last = name.rpartition("/")
+    room = NAME_BYTES - spare
+    if len(last.encode()) <= room:
+        return name
+    digest = hashlib.sha256(last.encode()).hexdigest()[:DIGEST]
+    kept = last.encode()[: room - DIGEST - 1].decode(errors="ignore")
+    return f"{parent}{slash}{kept}-{digest}"
 
 
 @contextmanager
