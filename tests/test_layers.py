@@ -14,23 +14,25 @@ LAYERS = {
     "errors": 0,
     "shapes": 0,
     "assets": 0,
+    "disk": 0,
     "modeling": 1,
     "processing": 1,
     "checkpoints": 2,
     "tracking": 2,
     "pipelines": 3,
     "training": 3,
-    "annotation": 4,
     "evaluation": 4,
-    "cli": 5,
-    "_space": 5,
-    "conversion": 6,
+    "runs": 5,
+    "annotation": 6,
+    "cli": 7,
+    "_space": 7,
+    "conversion": 8,
 }
-# Rooms of one layer do not know each other, except that both of layer 1 may read the configuration.
+# Rooms of one layer do not know each other, except that the disk has errors of ours and that both of layer 1 may read
+# the configuration.
 ALLOWED_NEIGHBOURS = {
-    ("pipelines", "sam2_hf.checkpoints"),
+    ("disk", "sam2_hf.errors"),
     ("processing", "sam2_hf.modeling.configuration"),
-    ("cli", "sam2_hf.checkpoints"),
 }
 # The library's API begins a video with `processor.init_video_session`: the one call from a room into one above it.
 UPWARD_SEAM = ("processor.py", "sam2_hf.tracking.library.LibrarySession")
@@ -38,6 +40,7 @@ THIRD_PARTY = {
     "errors": set(),
     "shapes": set(),
     "assets": set(),
+    "disk": set(),
     "modeling": {"torch", "transformers", "huggingface_hub"},
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av", "pycocotools"},
     "checkpoints": {"torch", "transformers", "huggingface_hub", "safetensors"},
@@ -46,6 +49,7 @@ THIRD_PARTY = {
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
     "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
+    "runs": {"torch", "transformers", "tqdm", "PIL"},
     "conversion": set(),
     "cli": {"typer"},
 }

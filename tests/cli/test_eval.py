@@ -221,6 +221,116 @@ def test_wrong_calls_end_with_their_codes(model, davis, pictures, semi, tmp_path
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+def coco_data_set(folder: Path, absolute: bool) -> Path:
+    """Two pictures with one object each, named relative to the JSON file or by their whole path."""
+    import numpy as np
+    from pycocotools import mask as rle
+
+    from tests.evaluation.toy import HEIGHT, WIDTH, disc, write_pictures
+
+    write_pictures(folder / "pictures", 2)
+    images, annotations = [], []
+    for index in range(2):
+        name = f"pictures/{index:05d}.jpg"
+        name = str((folder / name).resolve()) if absolute else f"../{folder.name}/{name}"
+        images.append({"id": index, "file_name": name, "height": HEIGHT, "width": WIDTH})
+        shape = rle.encode(np.asfortranarray(disc(12, 20, 7), dtype=np.uint8))
+        segmentation = {"size": shape["size"], "counts": shape["counts"].decode()}
+        box = [13, 5, 15, 15]
+        entry = {"id": index, "image_id": index, "category_id": 1, "bbox": box, "area": 150, "iscrowd": 0}
+        annotations.append({**entry, "segmentation": segmentation})
+    data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "disc"}]}
+    (folder / "labels.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_another_model_gets_numbers_of_its_own_and_nothing_is_written_beside_the_pictures(
+    model, tmp_path, monkeypatch, absolute
+):
+    import torch
+
+    root = coco_data_set(tmp_path / "data", absolute)
+    before = sorted(root.rglob("*"))
+    other = tmp_path / "other"
+    torch.manual_seed(7)
+    network = micro_model(image_size=SIDE)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(0.3 * torch.randn_like(value))
+    network.save_pretrained(other)
+    micro_processor(SIDE).save_pretrained(other)
+    arguments = ("--dataset", "coco", "--root", root, "--protocol", "box")
+    for name, weights in (("a", model), ("b", other)):
+        assert evaluate(monkeypatch, *arguments, "--model", weights, "-o", tmp_path / name) == 0
+    assert sorted(root.rglob("*")) == before
+    scores = [results(tmp_path / name)["global"]["box_mIoU"] for name in "ab"]
+    assert scores[0] != scores[1]
+
+
+def test_true_masks_are_never_removed(model, tmp_path, monkeypatch, capsys):
+    """The data set as its own output folder: its `masks` and `clips` are the user's."""
+    root = tmp_path / "cells"
+    davis_data_set(root, {"walk": moving_ids(4)})
+    for name in ("masks", "clips"):
+        (root / name).mkdir()
+        (root / name / "mine.png").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    for more in ((), ("--overwrite",)):
+        assert evaluate(monkeypatch, "--root", root, "--model", model, "-o", root, *more) == 7
+        assert "mine.png: exists already" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["results.csv", "report.md", "worst.png", "run.json", "results.json"])
+def test_files_of_the_user_are_not_touched(model, davis, tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.write_text("mine")
+    for more in ((), ("--overwrite",)):
+        assert evaluate(monkeypatch, "--root", davis, "--model", model, "-o", tmp_path, *more) == 7
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("mine", [path])
+
+
+def test_overwriting_removes_the_earlier_run_and_nothing_else(model, davis, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    assert evaluate(monkeypatch, "--root", davis, "--model", model, "-o", folder) == 0
+    (folder / "notes.txt").write_text("mine")
+    again = ("--root", davis, "--model", model, "-o", folder, "--overwrite", "--clips", "run")
+    assert evaluate(monkeypatch, *again) == 0
+    assert (folder / "notes.txt").exists()
+    assert [path.name for path in (folder / "masks").iterdir()] == ["run"]
+    assert [path.name for path in (folder / "clips").iterdir()] == ["run.json"]
+    scored = ("--root", davis, "--protocol", "metrics", "--pred", folder, "-o", folder, "--overwrite")
+    assert evaluate(monkeypatch, *scored) == 7  # it would remove the masks that it reads
+    assert (folder / "masks" / "run" / "00000.png").exists()
+
+
+def test_run_is_not_gone_on_with_by_other_weights(model, davis, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    import torch
+
+    own = tmp_path / "model"
+    shutil.copytree(model, own)
+    arguments = ("--root", davis, "--model", own, "-o", tmp_path / "out", "--clips", "run")
+    assert evaluate(monkeypatch, *arguments) == 0
+    network = micro_model(image_size=SIDE)
+    with torch.no_grad():
+        network.mask_decoder.iou_token.weight.add_(1)
+    network.save_pretrained(own)
+    assert evaluate(monkeypatch, *arguments, "--resume") == 7
+    assert "was made with weights_sha256=" in capsys.readouterr().err
+
+
+def test_model_of_a_run_that_is_gone_on_with_is_the_one_it_was_begun_with(model, davis, tmp_path, monkeypatch, capsys):
+    arguments = ("--root", davis, "--model", "auto", "--offline", "-o", tmp_path / "out", "--clips", "run")
+    monkeypatch.setenv("SAM2_HF_MODEL", model)
+    assert evaluate(monkeypatch, *arguments) == 0
+    monkeypatch.delenv("SAM2_HF_MODEL")
+    assert evaluate(monkeypatch, *arguments, "--resume") == 0
+    assert f"model: {model} (as the run was begun)" in capsys.readouterr().err
+
+
 def test_help_loads_nothing_heavy():
     code = "import sys; from sam2_hf.cli.main import app; app(['eval', '--help'], standalone_mode=False)\n"
     code += "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"

@@ -9,6 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sam2_hf.cli.main import run
@@ -159,7 +160,7 @@ def test_two_pictures_of_one_stem_get_files_of_their_own(predict, tmp_path):
     assert read(tmp_path / "out" / "a.png.json").size == (40, 50)
 
 
-def test_existing_output_stops_with_7_unless_overwrite_is_given(predict, pictures, tmp_path):
+def test_existing_files_stop_with_7_and_are_kept(predict, pictures, tmp_path):
     scene_image(*SIZE).save(pictures / "other.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scene.json").write_text("kept")
@@ -167,10 +168,22 @@ def test_existing_output_stops_with_7_unless_overwrite_is_given(predict, picture
     code, stdout, stderr = predict(*arguments)
     assert (code, stdout, names(tmp_path / "out")) == (7, "", ["scene.json"])
     assert (tmp_path / "out" / "scene.json").read_text() == "kept"
-    assert "--overwrite" in stderr
-    assert predict(*arguments, "--overwrite")[0] == 0
-    assert names(tmp_path / "out") == ["other.json", "other.png", "scene.json", "scene.png"]
-    assert read(tmp_path / "out" / "scene.json").size == SIZE
+    assert "scene.json: exists already" in stderr
+    assert predict(*arguments, "--overwrite")[0] == 7  # no run wrote it
+    assert (tmp_path / "out" / "scene.json").read_text() == "kept"
+
+
+def test_overwriting_removes_what_the_run_wrote_and_nothing_else(predict, pictures, tmp_path):
+    scene_image(*SIZE).save(pictures / "other.png")
+    out = tmp_path / "out"
+    box = ("--box", "10.5,8,70,50", "--output", out)
+    assert predict(pictures, *box, "--save", "json,crops", "--format", "yolo,coco")[0] == 0
+    (out / "notes.txt").write_text("mine")
+    (out / "crops" / "mine.jpg").write_text("mine")
+    code, _, stderr = predict(pictures, *box)
+    assert (code, "--overwrite" in stderr) == (7, True)
+    assert predict(pictures / "scene.png", *box, "--save", "json", "--overwrite")[0] == 0
+    assert names(out) == ["crops/mine.jpg", "notes.txt", "scene.json"]
 
 
 @pytest.mark.parametrize("name", ["prompts.json", "crops/scene_9.png"])
@@ -223,17 +236,22 @@ def test_source_without_a_picture_stops_with_3(predict, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete"])
+@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete", "not a number"])
 def test_model_that_cannot_be_loaded_stops_with_6(predict, pictures, tmp_path, model_folder, kind):
     model = tmp_path / kind
     if not kind.startswith("missing"):
         model.mkdir()
-    if kind in ("cut off", "incomplete"):
+    if kind in ("cut off", "incomplete", "not a number"):
         shutil.copytree(model_folder, model, dirs_exist_ok=True)
     if kind == "cut off":
         (model / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
     if kind == "incomplete":
         micro_config(memory_attention_num_layers=3).save_pretrained(model)  # one layer more than there are weights
+    if kind == "not a number":
+        network = micro_model()
+        with torch.no_grad():
+            network.mask_decoder.iou_token.weight[0, 0] = float("nan")
+        network.save_pretrained(model)
     arguments = ["--point", "40,30", "--output", tmp_path / "out"]
     code, stdout, stderr = predict(pictures / "scene.png", *arguments, model=model)
     assert (code, stdout) == (6, "")
@@ -278,7 +296,8 @@ def test_script_numbers_default_folders_and_prints_only_json(pictures, tmp_path,
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     output = str(Path("runs", "predict", "2"))
-    assert json.loads(done.stdout) == {"output": output, "pictures": 1, "failed": {}, "status": "done"}
+    summary = json.loads(done.stdout)
+    assert (summary["output"], summary["pictures"], summary["status"]) == (output, 1, "done")
     assert names(tmp_path / "runs") == ["predict/2/scene.json", "predict/2/scene.png"]
 
 

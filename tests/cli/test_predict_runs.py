@@ -24,12 +24,12 @@ from pycocotools.coco import COCO
 from sam2_hf import Sam2MaskGenerator
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.checkpoints.loading import load
-from sam2_hf.cli import predict_methods
 from sam2_hf.cli.main import run
-from sam2_hf.cli.run_folder import next_folder
 from sam2_hf.pipelines import image as image_module
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.runs import predict_methods
+from sam2_hf.runs.settings import next_folder
 from tests.numbers import same_file, same_masks, same_picture
 from tests.tiny import micro_model, micro_processor, scene_image
 
@@ -88,7 +88,10 @@ def status(folder: Path) -> dict:
 def test_tree_is_mirrored_with_records_in_order_and_a_sheet(predict, tree, tmp_path):
     code, stdout, _ = predict(tree, "--recursive", *POINT, "-o", tmp_path / "out", "--json")
     assert code == 0
-    assert json.loads(stdout) == {"output": str(tmp_path / "out"), "pictures": 5, "failed": {}, "status": "done"}
+    summary = json.loads(stdout)
+    assert {"encode", "decode", "write"} <= summary.pop("timings_ms").keys()
+    expected = {"output": str(tmp_path / "out"), "pictures": 5, "done": 5, "resumed": 0, "objects": 5}
+    assert summary == {**expected, "classes": {}, "failed": {}, "status": "done"}
     stems = ("1", "2", "10", "sub/1", "sub/2")
     own = [f"{stem}{suffix}" for stem in stems for suffix in (".json", ".png")]
     assert names(tmp_path / "out") == sorted([*own, "contact_sheet.jpg", "prompts.json", "results.jsonl", "run.json"])
@@ -279,7 +282,10 @@ def test_folder_of_another_run_stops_with_7(predict, tree, tmp_path):
     assert (code, "holds a run already" in stderr) == (7, True)
     code, _, stderr = predict(tree / "1.png", "--point", "31,20", *arguments, "--resume")
     assert code == 7
-    assert "was made with point=['30,20'], now ['31,20']; use --overwrite or another --output" in stderr
+    assert (
+        "was made with prompts[0].points[0]=[30.0, 20.0], now [31.0, 20.0]; use --overwrite or another --output"
+        in stderr
+    )
     assert predict(tree / "1.png", *POINT, "-o", tmp_path / "new", "--resume")[0] == 7
 
 
@@ -314,7 +320,7 @@ def test_interrupted_run_is_resumed_to_the_same_results_by_the_command_it_prints
         patched.setattr(predict_methods.FromPrompts, "__call__", interrupted)
         code, stdout, stderr = predict(tree, *ALL, "-o", out, "--overwrite")
     assert code == 130
-    assert "2 of" in stdout
+    assert "2 of 5 pictures" in stdout
     assert len(records(out)) == 2  # the picture at hand is finished
     assert status(out)["status"] == "interrupted"
     command = stderr.splitlines()[-1].removeprefix("interrupted; go on with: ")
@@ -374,6 +380,112 @@ def test_resume_makes_pictures_again_whose_files_are_gone_or_that_failed(predict
     assert predict(tree, *ALL, "-o", out, "--resume")[0] == 0
     assert status(out)["counts"]["done"] == 2
     assert same_files(out, whole)
+
+
+def test_a_changed_prompt_is_not_mixed_with_the_earlier_one(predict, tree, tmp_path):
+    """Prompts, masks and lists count by what is in them, not by the names of their files."""
+    made = tmp_path / "made"
+    assert predict(tree / "1.png", *POINT, "--save", "json", "-o", made)[0] == 0
+    record = json.loads((made / "prompts.json").read_text())
+    cases = {"prompts.json": ("--prompts", tmp_path / "prompts.json"), "mask.png": ("--mask", tmp_path / "mask.png")}
+    cases["list.csv"] = (tmp_path / "list.csv",)
+    first = {"prompts.json": json.dumps(record).encode(), "list.csv": f"{tree}/1.png,5,5,40,30\n".encode()}
+    record["prompts"][0]["list"][0]["x"] = 31.0
+    second = {"prompts.json": json.dumps(record).encode(), "list.csv": f"{tree}/1.png,5,5,41,30\n".encode()}
+    for kept, right in ((first, 40), (second, 41)):
+        buffer = io.BytesIO()
+        mask = np.zeros(SIZE, np.uint8)
+        mask[5:30, 5:right] = 255
+        Image.fromarray(mask).save(buffer, "PNG")
+        kept["mask.png"] = buffer.getvalue()
+    for name, asked in cases.items():
+        (tmp_path / name).write_bytes(first[name])
+        arguments = (*asked, *(() if name == "list.csv" else (tree / "1.png",)), "--save", "json")
+        arguments = (*arguments, "-o", tmp_path / f"out-{name}")
+        assert predict(*arguments)[0] == 0, name
+        assert predict(*arguments, "--resume")[0] == 0, name
+        (tmp_path / name).write_bytes(second[name])
+        code, _, stderr = predict(*arguments, "--resume")
+        assert (code, "was made with " in stderr) == (7, True), name
+
+
+def test_what_a_run_reads_is_never_overwritten(predict, tree, tmp_path):
+    """A second run with `--overwrite` in the folder where an earlier one wrote its prompts and masks."""
+    out = tmp_path / "out"
+    assert predict(tree / "1.png", "--box", "5,5,40,30", "--format", "png", "-o", out)[0] == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for asked in (("--prompts", out / "prompts.json"), ("--mask", out / "masks" / "1.png")):
+        code, _, stderr = predict(tree / "1.png", *asked, "-o", out, "--overwrite")
+        assert (code, "is read by this run" in stderr) == (7, True)
+    assert predict(out / "1.png", *POINT, "-o", out, "--overwrite")[0] == 7
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_second_run_in_the_folder_of_a_running_one_is_refused(predict, tree, tmp_path, monkeypatch, model):
+    out, original, ended = tmp_path / "out", predict_methods.FromPrompts.__call__, []
+    command = [SCRIPT, "predict", tree / "2.png", *POINT, "--model", model, "-o", out, "--overwrite"]
+
+    def meanwhile(self, *arguments):
+        if not ended:
+            ended.append(subprocess.run([*map(str, command)], capture_output=True, text=True))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(predict_methods.FromPrompts, "__call__", meanwhile)
+    assert predict(tree, *POINT, "--save", "json", "-o", out)[0] == 0
+    assert ended[0].returncode == 7
+    assert "another run is writing there" in ended[0].stderr
+    assert len(records(out)) == 3
+
+
+def test_run_into_a_folder_below_its_source_is_resumed_and_made_again(predict, tree, tmp_path, monkeypatch):
+    """What a run wrote is no picture to be segmented."""
+    monkeypatch.chdir(tree)
+    for more in ((), ("--resume",), ("--overwrite",)):
+        assert predict(".", "--recursive", *POINT, "-o", "out", *more)[0] == 0
+        assert [line["key"] for line in records(tree / "out")] == ["sub/1.png", "sub/2.jpg", "1.png", "2.png", "10.png"]
+    assert predict("**/*.png", *POINT, "-o", "again")[0] == 0
+    assert len(records(tree / "again")) == 4
+    code, _, stderr = predict("out", *POINT, "-o", "third")
+    assert (code, "4 that runs wrote" in stderr) == (3, True)
+    assert predict("out/1.png", *POINT, "-o", "third")[0] == 0  # named itself
+
+
+def test_names_as_long_as_a_disk_takes_are_segmented(predict, tree, tmp_path):
+    long = "x" * 251 + ".png"
+    shutil.copy(tree / "1.png", tree / long)
+    (tree / "list.csv").write_text(f"{long},5,5,40,30,{'y' * 300}\n")
+    kinds = ("--save", "overlay,json,masks,contours,crops", "--format", "yolo,labelme,png,semantic,coco")
+    code, _, stderr = predict(tree / "list.csv", *kinds, "-o", tmp_path / "out")
+    assert code == 0, stderr
+    (line,) = records(tmp_path / "out")
+    assert line["key"] == long and all((tmp_path / "out" / file).is_file() for file in line["files"])
+    assert len(line["files"]) == 9
+
+
+def test_one_broken_video_of_a_glob_does_not_fail_the_others(predict, tree, tmp_path):
+    with tarfile.open(tree / "good.tar", "w") as archive:
+        archive.add(tree / "1.png", "a.png")
+    (tree / "bad.mp4").write_bytes(b"no video")
+    (tree / "worse.tar").write_bytes(b"no archive")
+    code, stdout, _ = predict(tree / "*.*", *POINT, "--save", "json", "-o", tmp_path / "out", "--json")
+    assert code == 4
+    summary = json.loads(stdout)
+    assert sorted(summary["failed"]) == [str(tree / "bad.mp4"), str(tree / "worse.tar")]
+    assert (summary["done"], summary["pictures"]) == (4, 6)
+
+
+def test_fractions_of_pictures_of_several_sizes_are_written_and_read_again(predict, tree, tmp_path):
+    scene_image(50, 80).save(tree / "2.png")
+    asked = ("--point", "0.5,0.5", "--normalized", "--save", "json")
+    assert predict(tree, *asked, "-o", tmp_path / "a")[0] == 0
+    again = ("--prompts", tmp_path / "a" / "prompts.json", "--save", "json")
+    assert predict(tree, *again, "--normalized", "-o", tmp_path / "b")[0] == 0
+    masks = [[line["objects"] for line in records(tmp_path / name)] for name in "ab"]
+    assert [[entry["rle"] for entry in line] for line in masks[0]] == [
+        [entry["rle"] for entry in line] for line in masks[1]
+    ]
+    code, _, stderr = predict(tree, *again, "-o", tmp_path / "c")
+    assert (code, "fractions of width and height here; pass --normalized" in stderr) == (2, True)
 
 
 # Memory and processes

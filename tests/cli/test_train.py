@@ -175,6 +175,30 @@ def test_a_finished_run_is_not_overwritten(train, model, pictures, tmp_path):
     assert "holds a run already" in done.err
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_next(train, model, tmp_path, monkeypatch):
+    """Also where the folder is chosen by default: every run has one of its own."""
+    root = masks_folder(tmp_path / "data", 2)
+    good = (root / "images" / "p1.png").read_bytes()
+    (root / "images" / "p1.png").write_bytes(b"no picture")
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(root)}], max_steps=4)
+    assert train("--config", path, "--output", tmp_path / "out").returncode == 3
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
+    (root / "images" / "p1.png").write_bytes(good)
+    assert train("--config", path, "--output", tmp_path / "out").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        done = train("--dataset", "masks", "--root", root, "--model", model, "--max-steps", 1, "--json")
+        assert json.loads(done.out)["output"] == f"runs/train/{number}"
+
+
+def test_overwriting_and_going_on_are_two_things(train, model, pictures, tmp_path):
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=1)
+    assert train("--config", path, "--output", tmp_path / "out").returncode == 0
+    assert train("--config", path, "--output", tmp_path / "out", "--overwrite", "--resume").returncode == 2
+    assert train("--config", path, "--output", tmp_path / "out", "--overwrite").returncode == 0
+    assert train("--dataset", "masks", "--root", pictures, "--resume").returncode == 2
+
+
 def test_a_broken_picture_stops_the_run_with_its_name(train, model, tmp_path):
     root = masks_folder(tmp_path / "data", 2)
     (root / "images" / "p1.png").write_bytes(b"no picture")

@@ -9,12 +9,17 @@ from PIL import Image
 
 from sam2_hf.errors import SourceError
 from sam2_hf.evaluation import report
+from sam2_hf.evaluation.clip_records import ClipRecords, safe_name
 from sam2_hf.evaluation.contact_sheet import Case, contact_sheet
-from sam2_hf.evaluation.runner import OneProcess, Shard, choose_clips, gather, measure_clips, record_path
+from sam2_hf.evaluation.runner import OneProcess, Shard, choose_clips, gather, measure_clips
 from sam2_hf.evaluation.scores import Table
 from tests.evaluation.toy import disc
 
 CLIPS = [SimpleNamespace(name=name) for name in ("a/1", "a/2", "b/1", "c")]
+
+
+def kept(folder) -> ClipRecords:
+    return ClipRecords(folder, "this model")
 
 
 class CountingProtocol:
@@ -32,35 +37,63 @@ class CountingProtocol:
 
 
 def test_finished_clips_are_not_measured_again(tmp_path):
-    measure_clips(CLIPS[:2], CountingProtocol(), tmp_path)
+    measure_clips(CLIPS[:2], CountingProtocol(), kept(tmp_path))
     protocol = CountingProtocol()
-    assert measure_clips(CLIPS, protocol, tmp_path) == {}
+    assert measure_clips(CLIPS, protocol, kept(tmp_path)) == {}
     assert protocol.measured == ["b/1", "c"]
-    assert json.loads(record_path(tmp_path, "a/1").read_text())["name"] == "a/1"
+    assert kept(tmp_path).read(CLIPS[0])["name"] == "a/1"
+
+
+def test_records_of_another_model_or_of_other_files_do_not_count(tmp_path):
+    measure_clips(CLIPS[:2], CountingProtocol(), kept(tmp_path))
+    protocol = CountingProtocol()
+    assert len(gather(CLIPS[:2], protocol, ClipRecords(tmp_path, "another model"), {})["missing"]) == 2
+    measure_clips(CLIPS[:2], protocol, ClipRecords(tmp_path, "another model"))
+    assert protocol.measured == ["a/1", "a/2"]
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"1")
+    clip = SimpleNamespace(name="a/1", path=picture)
+    measure_clips([clip], CountingProtocol(), kept(tmp_path))
+    assert kept(tmp_path).read(clip) is not None
+    picture.write_bytes(b"12")
+    assert kept(tmp_path).read(clip) is None
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd.jpg", "../../mine.png", "a/../../b", "", ".", "x" * 300, "ü" * 150, "/"])
+def test_records_stay_below_their_folder_whatever_a_clip_is_called(tmp_path, name):
+    clip, records = SimpleNamespace(name=name), kept(tmp_path / "out")
+    records.write(clip, {"name": name})
+    assert records.read(clip) == {"name": name}
+    assert all((tmp_path / "out" / "clips") in path.parents for path in tmp_path.rglob("*") if path.is_file())
+    assert safe_name(name) != safe_name(name + "2")
+
+
+def test_plain_names_are_kept():
+    assert [safe_name(name) for name in ("walk", "cells/1.png", "a b/c")] == ["walk", "cells/1.png", "a b/c"]
 
 
 def test_broken_clip_is_named_and_the_others_go_on(tmp_path):
     protocol, lines = CountingProtocol(broken=["a/2"]), []
-    failed = measure_clips(CLIPS, protocol, tmp_path, lines.append)
+    failed = measure_clips(CLIPS, protocol, kept(tmp_path), lines.append)
     assert failed == {"a/2": "a/2 is broken"}
     assert protocol.measured == ["a/1", "b/1", "c"]
     assert any("a/2 is broken" in line for line in lines)
-    results = gather(CLIPS, protocol, tmp_path, failed)
+    results = gather(CLIPS, protocol, kept(tmp_path), failed)
     assert results["names"] == ["a/1", "b/1", "c"]
     assert results["missing"] == [{"name": "a/2", "reason": "a/2 is broken"}]
 
 
 def test_shards_are_dealt_round_robin_and_make_the_whole(tmp_path):
     for index in range(3):
-        measure_clips(Shard(index=index, count=3).of(CLIPS), CountingProtocol(), tmp_path)
-    assert gather(CLIPS, CountingProtocol(), tmp_path, {})["names"] == [clip.name for clip in CLIPS]
+        measure_clips(Shard(index=index, count=3).of(CLIPS), CountingProtocol(), kept(tmp_path))
+    assert gather(CLIPS, CountingProtocol(), kept(tmp_path), {})["names"] == [clip.name for clip in CLIPS]
     assert [clip.name for clip in Shard.parse("1/3").of(CLIPS)] == ["a/2"]
     assert OneProcess().shard.of(CLIPS) == CLIPS
 
 
 def test_clips_of_other_shards_are_not_there_yet(tmp_path):
-    measure_clips(Shard(index=0, count=2).of(CLIPS), CountingProtocol(), tmp_path)
-    missing = gather(CLIPS, CountingProtocol(), tmp_path, {})["missing"]
+    measure_clips(Shard(index=0, count=2).of(CLIPS), CountingProtocol(), kept(tmp_path))
+    missing = gather(CLIPS, CountingProtocol(), kept(tmp_path), {})["missing"]
     assert missing == [{"name": name, "reason": "not measured yet"} for name in ("a/2", "c")]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sam2_hf.pipelines.records import name_of
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.processing.prompts import ObjectPrompt
@@ -145,3 +146,9 @@ def test_logits_follow_indexing_and_are_not_written():
 def test_record_of_another_schema_is_refused():
     with pytest.raises(ValueError, match="the record has schema 'old/0'"):
         ImageResult.from_dict({**full().to_dict(), "schema": "old/0"})
+
+
+def test_names_of_paths_and_addresses():
+    assert name_of("a/b.c.jpg") == "b.c.jpg"
+    assert name_of("https://host/a/b.jpg?x=1#y") == "b.jpg"
+    assert name_of(None) == ""

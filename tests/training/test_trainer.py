@@ -2,6 +2,8 @@
 
 import json
 import math
+import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +11,9 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sam2_hf import Sam2Model
-from sam2_hf.errors import OutputExistsError, SourceError, TrainingError
+from sam2_hf.errors import ConfigChangedError, OutputExistsError, SourceError, TrainingError
 from sam2_hf.training.build import build_sources
-from sam2_hf.training.checkpoints import LOG, STATE
+from sam2_hf.training.checkpoints import LOG, STATE, TrainingFolder
 from sam2_hf.training.config import TrainConfig, from_dict
 from sam2_hf.training.trainer import Sam2Trainer
 from sam2_hf.training.validation_loss import mean_loss
@@ -52,8 +54,6 @@ def trainer(settings: TrainConfig, model=None, **others) -> Sam2Trainer:
 
 
 def log(settings: TrainConfig) -> list[dict]:
-    from pathlib import Path
-
     records = [json.loads(line) for line in (Path(settings.output) / LOG).read_text().splitlines()]
     return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
 
@@ -107,9 +107,6 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     whole = config(tmp_path, "whole", **common)
     start = micro_model(image_size=64).state_dict()
     trainer(whole).train()
-
-    class KilledError(Exception):
-        pass
 
     broken = config(tmp_path, "broken", **common)
     job = trainer(broken)
@@ -274,6 +271,155 @@ def test_a_run_that_is_asked_to_stop_saves_and_can_go_on(tmp_path):
         assert one == pytest.approx(other, rel=2e-2, abs=1e-4)
 
 
+class KilledError(Exception):
+    """Stands for a kill: nothing is written after it."""
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_killed_in_validation_makes_it_when_it_is_resumed(tmp_path, epoch):
+    """After the last step of an epoch, also of the last; the best model is kept as if nothing had happened."""
+    scores = {2: 1.0, 4: 3.0, 6: 2.0} if epoch == 1 else {2: 1.0, 4: 2.0, 6: 3.0}
+    settings = config(tmp_path, "broken", save_every=1)
+
+    def killed(model):
+        if job.step == 2 * (epoch + 1):
+            raise KilledError
+        return {"score": scores[job.step]}
+
+    job = trainer(settings, validate=killed)
+    with pytest.raises(KilledError):
+        job.train()
+    job = trainer(settings, validate=lambda model: {"score": scores[job.step]})
+    job.train(resume=True)
+    whole = config(tmp_path, "whole", save_every=1)
+    other = trainer(whole, validate=lambda model: {"score": scores[other.step]})
+    other.train()
+    for one, other_record in zip(log(settings), log(whole), strict=True):
+        assert one.get("validation") == other_record.get("validation")
+        assert one.get("loss", 0) == pytest.approx(other_record.get("loss", 0), rel=2e-2)
+    assert job.figures == other.figures
+    start = micro_model(image_size=64).state_dict()
+    best, expected = weights(settings, "best"), weights(whole, "best")
+    assert distance(best, expected) < 0.05 * distance(expected, start)
+
+
+def test_a_run_stopped_in_the_last_step_of_an_epoch_makes_its_validation_when_it_is_resumed(tmp_path):
+    settings, seen = config(tmp_path), []
+    job = trainer(settings, validate=lambda model: seen.append(job.step) or {"score": 1.0})
+    job.report = lambda record: record["step"] == 2 and job.stop()
+    job.train()
+    assert (job.interrupted, job.step, seen) == (True, 2, [])
+    job = trainer(settings, validate=lambda model: seen.append(job.step) or {"score": 1.0})
+    job.train(resume=True)
+    assert seen == [2, 4, 6]
+
+
+def test_a_finished_run_is_not_trained_on_by_resuming_it(tmp_path):
+    seen = []
+    settings = config(tmp_path, max_steps=3)  # in the middle of an epoch
+    job = trainer(settings, validate=lambda model: seen.append(job.step) or {"score": 1.0})
+    job.train()
+    before = weights(settings)
+    job = trainer(settings, validate=lambda model: seen.append(job.step) or {"score": 1.0})
+    job.train(resume=True)
+    assert (job.step, seen, job.figures) == (3, [2, 3], {"score": 1.0})
+    assert all(torch.equal(weights(settings)[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_killed_before_its_first_checkpoint_can_be_begun_again(tmp_path, resume):
+    settings = config(tmp_path, epochs=1)
+    job = trainer(settings)
+    job._batch = lambda *arguments: (_ for _ in ()).throw(KilledError)
+    with pytest.raises(KilledError):
+        job.train()
+    assert not (Path(settings.output) / STATE).exists()
+    job = trainer(settings)
+    job.train(resume=resume)
+    assert job.step == 2 and len(log(settings)) == 2
+
+
+def test_overwriting_removes_what_the_run_wrote_and_nothing_else(tmp_path):
+    settings = config(tmp_path, epochs=1)
+    trainer(settings, validate=lambda model: {"score": 1.0}).train()
+    (Path(settings.output) / "notes.txt").write_text("mine")
+    other = config(tmp_path, epochs=1, seed=7)
+    trainer(other).train(overwrite=True)
+    found = {path.name for path in Path(settings.output).iterdir()}
+    assert found == {"checkpoint.pt", "config.json", "log.jsonl", "model", "notes.txt", "run.json"}  # no "best"
+    assert len(log(other)) == 2
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "checkpoint.pt", "log.jsonl", "best/config.json"])
+def test_files_of_the_user_are_not_touched(tmp_path, name):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="exists already"):
+            trainer(config(tmp_path)).train(overwrite=overwrite)
+    assert path.read_text() == "mine"
+    assert [entry for entry in (tmp_path / "run").rglob("*") if entry.is_file()] == [path]
+
+
+def test_data_and_first_model_of_a_run_are_never_removed_by_it(tmp_path):
+    settings = config(tmp_path, epochs=1)
+    trainer(settings).train()
+    again = config(tmp_path, epochs=1, model=f"{settings.output}/model")
+    with pytest.raises(OutputExistsError, match="is read by this run"):
+        trainer(again).train(overwrite=True)
+    assert weights(settings)
+
+
+def test_a_second_run_in_one_folder_is_refused_while_the_first_goes_on(tmp_path):
+    settings, refused = config(tmp_path, epochs=1), []
+
+    def validate(model):
+        folder = TrainingFolder(settings)
+        with pytest.raises(OutputExistsError, match="another run is writing there") as error, folder.opened(True, True):
+            pass
+        refused.append(error)
+        return {"score": 1.0}
+
+    trainer(settings, validate=validate).train()
+    assert len(refused) == 1
+
+
+def test_a_run_that_was_begun_before_runs_had_a_record_is_gone_on_with(tmp_path):
+    settings = config(tmp_path, epochs=2)
+    job = trainer(settings, report=lambda record: record["step"] == 2 and job.stop())
+    job.train()
+    folder = Path(settings.output)
+    (folder / "run.json").unlink()
+    state = torch.load(folder / STATE, weights_only=True)
+    torch.save({name: value for name, value in state.items() if name not in ("validated", "figures")}, folder / STATE)
+    with pytest.raises(ConfigChangedError, match="was made with seed=123, now 7"):
+        trainer(config(tmp_path, epochs=2, seed=7)).train(resume=True)
+    job = trainer(settings)
+    job.train(resume=True)
+    assert job.step == 4
+
+
+def test_a_full_disk_is_named_and_keeps_the_checkpoint_before(tmp_path):
+    settings = config(tmp_path, save_every=1)
+    job = trainer(settings)
+    original, before = job.folder.save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save(state):
+        if job.step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            original(state)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    job.folder.save = save
+    with pytest.raises(OSError, match=r"checkpoint\.pt"):
+        job.train()
+    assert torch.load(f"{settings.output}/{STATE}", weights_only=True)["step"] == 1
+    assert not [path for path in Path(settings.output).rglob("*") if ".part" in path.name]
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
     settings = config(tmp_path, save_every=1, max_steps=6)
     job = trainer(settings)
@@ -295,13 +441,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
 
 def test_folders_with_another_run_are_refused(tmp_path):
     settings = config(tmp_path, epochs=1)
-    with pytest.raises(SourceError, match=r"no checkpoint\.pt to resume"):
+    with pytest.raises(OutputExistsError, match="no run to resume"):
         trainer(settings).train(resume=True)
     trainer(settings).train()
     with pytest.raises(OutputExistsError, match="holds a run already"):
         trainer(settings).train()
     other = config(tmp_path, epochs=1, seed=7)
-    with pytest.raises(OutputExistsError, match="was made with seed=123, now 7"):
+    with pytest.raises(ConfigChangedError, match="was made with seed=123, now 7"):
         trainer(other).train(resume=True)
 
 

@@ -49,7 +49,7 @@ def load(
     """
     device = _device(device)
     torch_dtype = _dtype(dtype, device)
-    name, why = _resolve(name, offline)
+    name, why = resolve(name, offline)
     with no_bars():
         model, processor, what = _load(name, revision, offline)
     model = model.to(device=device, dtype=torch_dtype).eval()
@@ -62,10 +62,8 @@ def default_placement() -> tuple[str, str]:
     return device, str(_dtype("auto", device)).removeprefix("torch.")
 
 
-def _resolve(name: str, offline: bool) -> tuple[str, str]:
-    """The model that 'auto' and 'embedded' stand for, and why."""
-    if name == EMBEDDED:
-        return EMBEDDED_CHECKPOINT, ""
+def resolve(name: str, offline: bool = False) -> tuple[str, str]:
+    """The model that "auto" stands for, and why; other names are themselves."""
     if name != "auto":
         return name, ""
     if os.environ.get(ENVIRONMENT_VARIABLE):
@@ -79,10 +77,12 @@ def _resolve(name: str, offline: bool) -> tuple[str, str]:
             return DEFAULT_REPOSITORY, " (from the Hub)"
         except Exception as error:  # refused, unknown host, timeout, offline mode: each library has its own class
             unanswered = f" ({type(error).__name__})"
-    return EMBEDDED_CHECKPOINT, f" ({DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer{unanswered})"
+    return EMBEDDED, f" ({DEFAULT_REPOSITORY} is not in the cache and the Hub does not answer{unanswered})"
 
 
 def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sam2Processor, str]:
+    if name == EMBEDDED:
+        name = EMBEDDED_CHECKPOINT
     if name.endswith(WEIGHT_SUFFIXES) or Path(name).is_file():
         model, recognised = load_checkpoint(name, allow_image_only=True)
         return model, Sam2Processor.from_config(model.config), f"{name}, {recognised}"
@@ -98,6 +98,9 @@ def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sa
         raise CheckpointError(
             f"{name}: {len(missing)} weights are missing, first {missing[0]}; the files are incomplete"
         )
+    for key, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{name}: {key!r} has NaN or infinite values; the files are damaged")
     return model, processor, "the small embedded one" if name == EMBEDDED_CHECKPOINT else name
 
 

@@ -21,6 +21,7 @@ class ExitCode(enum.IntEnum):
 def code_for(error: BaseException) -> ExitCode:
     """The code for an error that reached the top of a command."""
     from sam2_hf import errors
+    from sam2_hf.runs.memory import is_out_of_memory
 
     codes = (
         (KeyboardInterrupt, ExitCode.INTERRUPTED),
@@ -34,11 +35,3 @@ def code_for(error: BaseException) -> ExitCode:
     if is_out_of_memory(error):
         return ExitCode.MEMORY
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.UNEXPECTED)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its accelerator had too little memory. PyTorch says so in words, with several classes."""
-    words = ("out of memory", "not enough memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    )

@@ -71,14 +71,6 @@ def say(message: str, quiet: bool) -> None:
         typer.echo(message, err=True)
 
 
-def listed(values: list[str] | None, known: tuple[str, ...], flag: str) -> tuple[str, ...]:
-    """Values of a repeatable option that also splits on commas.
-
-    Raises:
-        typer.BadParameter: a value that is not known.
-    """
-    names = [name.strip() for value in values or [] for name in value.split(",") if name.strip()]
-    unknown = next((name for name in names if name not in known), None)
-    if unknown is not None:
-        raise typer.BadParameter(f"{flag} takes {', '.join(known)}, got {unknown!r}")
-    return tuple(dict.fromkeys(names))
+def listed(values: list[str] | None) -> tuple[str, ...]:
+    """Values of a repeatable option that also splits on commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for value in values or () for name in value.split(",") if name.strip()))

@@ -1,26 +1,20 @@
 """`sam2-hf predict`: masks in pictures, of prompted objects or of everything."""
 
 import json
+from dataclasses import fields
 from typing import Annotated
 
 import typer
 
 from sam2_hf.cli import options
-from sam2_hf.cli import predict_plan as plan
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.predict_job import PredictJob
-from sam2_hf.cli.predict_outputs import FORMATS, KINDS
-from sam2_hf.cli.run_folder import check_folder, resume_command
-from sam2_hf.cli.run_folder import next_folder as next_folder  # other commands find it here
+from sam2_hf.cli.resume_command import resume_command
+from sam2_hf.errors import PromptError
+from sam2_hf.runs.predict_settings import FORMATS, KINDS, OF_EVERYTHING, OF_PROMPTS, PredictSettings
 
 KEEP = "Which masks to keep"
 SOURCES, DRAWING = "Sources", "Overlays"
-ONLY_EVERYTHING = ("points_per_side", "crop_layers", "nms", "min_stability", "min_region_area", "max_det")
-ONLY_PROMPTS = ("normalized", "multimask", "max_hole_area", "max_sprinkle_area")
-FREE_TO_CHANGE = (  # when a run is resumed
-    *("output", "overwrite", "resume", "dry_run", "quiet", "verbose", "as_json", "no_progress", "show", "workers"),
-    *("device", "offline", "batch_size", "object_batch"),
-)
+DEFAULTS = PredictSettings(sources=())
 
 
 def predict(
@@ -45,40 +39,40 @@ def predict(
         typer.Option(help="[ID:]FILE, a black and white picture of the object.", rich_help_panel=options.PROMPTS),
     ] = None,
     prompts: options.PromptFile = None,
-    normalized: options.Normalized = False,
+    normalized: options.Normalized = DEFAULTS.normalized,
     multimask: Annotated[
         bool, typer.Option("--multimask", help="Keep three candidates per object.", rich_help_panel=options.PROMPTS)
-    ] = False,
+    ] = DEFAULTS.multimask,
     max_hole_area: Annotated[
         float,
         typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=options.PROMPTS),
-    ] = 0.0,
+    ] = DEFAULTS.max_hole_area,
     max_sprinkle_area: Annotated[
         float, typer.Option(min=0, help="Remove specks up to this many.", rich_help_panel=options.PROMPTS)
-    ] = 0.0,
-    everything: options.Everything = False,
-    points_per_side: options.PointsPerSide = 32,
+    ] = DEFAULTS.max_sprinkle_area,
+    everything: options.Everything = DEFAULTS.everything,
+    points_per_side: options.PointsPerSide = DEFAULTS.points_per_side,
     crop_layers: Annotated[
         int,
         typer.Option(min=0, help="Look again in 4, 16, ... parts of the picture.", rich_help_panel=options.EVERYTHING),
-    ] = 0,
+    ] = DEFAULTS.crop_layers,
     nms: Annotated[
         float,
         typer.Option(min=0, max=1, help="Boxes that overlap more are one object.", rich_help_panel=options.EVERYTHING),
-    ] = 0.7,
+    ] = DEFAULTS.nms,
     min_stability: Annotated[
         float,
         typer.Option(min=0, max=1, help="Least stability of a mask's outline.", rich_help_panel=options.EVERYTHING),
-    ] = 0.95,
+    ] = DEFAULTS.min_stability,
     min_region_area: Annotated[
         float,
         typer.Option(
             min=0, help="Remove parts and fill holes below this many pixels.", rich_help_panel=options.EVERYTHING
         ),
-    ] = 0.0,
+    ] = DEFAULTS.min_region_area,
     max_det: Annotated[
         int, typer.Option(min=1, help="At most so many objects, the best ones.", rich_help_panel=options.EVERYTHING)
-    ] = 300,
+    ] = DEFAULTS.max_det,
     min_iou: Annotated[
         float | None,
         typer.Option(
@@ -87,22 +81,31 @@ def predict(
             help="Least estimated IoU; default: 0, and 0.8 with --everything.",
             rich_help_panel=KEEP,
         ),
-    ] = None,
-    min_area: Annotated[int, typer.Option(min=0, help="Least area in pixels.", rich_help_panel=KEEP)] = 0,
+    ] = DEFAULTS.min_iou,
+    min_area: Annotated[
+        int, typer.Option(min=0, help="Least area in pixels.", rich_help_panel=KEEP)
+    ] = DEFAULTS.min_area,
     recursive: Annotated[
         bool,
         typer.Option("--recursive/--no-recursive", help="Look into the folders of a folder.", rich_help_panel=SOURCES),
-    ] = False,
-    start: Annotated[int, typer.Option(min=0, help="First frame of a video.", rich_help_panel=SOURCES)] = 0,
+    ] = DEFAULTS.recursive,
+    start: Annotated[
+        int, typer.Option(min=0, help="First frame of a video.", rich_help_panel=SOURCES)
+    ] = DEFAULTS.start,
     end: Annotated[
         int | None, typer.Option(min=1, help="Frame of a video to stop before.", rich_help_panel=SOURCES)
-    ] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Take every N-th frame of it.", rich_help_panel=SOURCES)] = 1,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=SOURCES)] = 2,
+    ] = DEFAULTS.end,
+    stride: Annotated[
+        int, typer.Option(min=1, help="Take every N-th frame of it.", rich_help_panel=SOURCES)
+    ] = DEFAULTS.stride,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Threads that read pictures ahead.", rich_help_panel=SOURCES)
+    ] = DEFAULTS.workers,
     save: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to write, of {','.join(KINDS)}; default: overlay,json.", rich_help_panel=options.OUTPUT
+            help=f"What to write, of {','.join(KINDS)}; default: {','.join(DEFAULTS.save)}.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     formats: Annotated[
@@ -111,27 +114,27 @@ def predict(
     ] = None,
     alpha: Annotated[
         float, typer.Option(min=0, max=1, help="How opaque masks are drawn.", rich_help_panel=DRAWING)
-    ] = 0.5,
+    ] = DEFAULTS.alpha,
     palette: Annotated[
         str | None, typer.Option(help="Colours of objects, as #ff0000,#00ff00.", rich_help_panel=DRAWING)
     ] = None,
     max_size: Annotated[
         int | None, typer.Option(min=16, help="Longest side of overlays in pixels.", rich_help_panel=DRAWING)
-    ] = None,
+    ] = DEFAULTS.max_size,
     show: Annotated[
         bool, typer.Option("--show", help="Open every overlay in a window.", rich_help_panel=DRAWING)
-    ] = False,
-    batch_size: options.BatchSize = 1,
-    object_batch: options.ObjectBatch = 64,
-    model: options.Model = "auto",
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    seed: options.Seed = 0,
-    offline: options.Offline = False,
-    output: options.Output = None,
-    overwrite: options.Overwrite = False,
-    resume: options.Resume = False,
+    ] = DEFAULTS.show,
+    batch_size: options.BatchSize = DEFAULTS.batch_size,
+    object_batch: options.ObjectBatch = DEFAULTS.object_batch,
+    model: options.Model = DEFAULTS.model,
+    revision: options.Revision = DEFAULTS.revision,
+    device: options.Device = DEFAULTS.device,
+    dtype: options.Dtype = DEFAULTS.dtype,
+    seed: options.Seed = DEFAULTS.seed,
+    offline: options.Offline = DEFAULTS.offline,
+    output: options.Output = DEFAULTS.output,
+    overwrite: options.Overwrite = DEFAULTS.overwrite,
+    resume: options.Resume = DEFAULTS.resume,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -144,88 +147,118 @@ def predict(
 
     Example: sam2-hf predict photos/ --recursive --everything --points-per-side 16 --format coco -o out
     """
-    chosen = context.params
     _check_together(context)
-    requests = plan.requests_of(chosen)
-    pictures = plan.pictures_of(chosen)
-    plan.check_prompts(requests, pictures, everything)
-    outputs = plan.outputs_of(chosen)
-    names = plan.names_of(pictures)
-    given = {name: value for name, value in chosen.items() if name not in FREE_TO_CHANGE}
-    check_folder(outputs.folder, given, overwrite=overwrite, resume=resume)
-    plan.check_files(pictures, names, outputs, may_exist=overwrite or resume)
+    names = {entry.name for entry in fields(PredictSettings)} - {"sources", "save", "formats", "palette"}
+    given = {name: value for name, value in context.params.items() if name in names}
+    settings = PredictSettings(
+        **given,
+        sources=tuple(sources),
+        requests=_requests(point or [], box or [], mask or [], prompts, normalized),
+        save=options.listed(save) or DEFAULTS.save,
+        formats=options.listed(formats),
+        palette=None if palette is None else _palette(palette),
+    )
+    read = tuple(file for file in (prompts, *(text.partition(":")[2] or text for text in mask or ())) if file)
     if dry_run:
-        plan.list_run(pictures, names, outputs, as_json)
+        _list_run(settings, read, as_json)
         return
-    settings = plan.settings_of(chosen, pictures.length)
-    job = PredictJob(pictures, names, outputs, given=given, settings=settings, requests=requests)
-    _run(job, chosen, requests)
+    from sam2_hf.runs.predict import outcome_lines, run_plan
+    from sam2_hf.runs.predict_plan import plan_of
+
+    def say(line: str) -> None:
+        options.say(line, quiet)
+
+    outcome = run_plan(plan_of(settings, read=read), say=say, bar=not (quiet or no_progress), verbose=verbose)
+    if as_json:
+        typer.echo(json.dumps(_summary(outcome)))
+    else:
+        finished = outcome.counts["done"] + outcome.counts["resumed"]
+        typer.echo(f"{finished} of {outcome.counts['pictures']} pictures segmented, written to {outcome.folder}")
+    for line in outcome_lines(outcome):
+        say(line)
+    _end(outcome, say)
 
 
 def _check_together(context: typer.Context) -> None:
     """Options that mean nothing beside each other."""
-    chosen = context.params
-    refused = ONLY_PROMPTS if chosen["everything"] else ONLY_EVERYTHING
-    for name in refused:
+    everything = context.params["everything"]
+    for name in OF_PROMPTS if everything else OF_EVERYTHING:
         if context.get_parameter_source(name).name == "COMMANDLINE":
             flag = name.replace("_", "-")
-            reason = "goes with prompts, not with --everything" if chosen["everything"] else "goes with --everything"
+            reason = "goes with prompts, not with --everything" if everything else "goes with --everything"
             raise typer.BadParameter(f"--{flag} {reason}")
-    if chosen["resume"] and chosen["output"] is None:
-        raise typer.BadParameter("--resume needs --output, the folder of the run to go on with")
-    if chosen["end"] is not None and chosen["end"] <= chosen["start"]:
-        raise typer.BadParameter(f"--end {chosen['end']} must be after --start {chosen['start']}")
 
 
-def _run(job: PredictJob, chosen: dict, requests: list) -> None:
-    from transformers import set_seed
+def _requests(points: list[str], boxes: list[str], masks: list[str], prompts: str | None, normalized: bool) -> tuple:
+    """What the options ask for in every picture; nothing for nothing.
 
-    from sam2_hf.checkpoints.loading import load
-    from sam2_hf.cli.predict_methods import WithinMemory
+    Raises:
+        PromptError: what cannot be meant.
+    """
+    from sam2_hf.cli.prompt_options import read_options
+    from sam2_hf.pipelines.prompt_file import read_picture_prompts
+    from sam2_hf.pipelines.requests import requests_from
 
-    where = {name: chosen[name] for name in ("revision", "device", "dtype", "offline")}
-    network, processor, line = load(chosen["model"], **where)
-    options.say(line, chosen["quiet"])
-    set_seed(chosen["seed"])
-    method = _method(network, processor, chosen, requests)
-    status = job.run(WithinMemory(method, chosen["object_batch"], job.say))
-    _report(job, status, chosen)
+    written = read_options(points, boxes, masks)
+    if prompts is None:
+        return tuple(requests_from(objects=[entry.as_object() for entry in written]))
+    if written:
+        raise PromptError("--prompts is a file that says everything; leave out --point, --box and --mask")
+    return tuple(read_picture_prompts(prompts, normalized))
 
 
-def _method(network, processor, chosen: dict, requests: list):
-    from sam2_hf.cli.predict_methods import Everything, FromPrompts
+def _palette(text: str) -> tuple[str, ...]:
+    from sam2_hf.pipelines.writing.drawing import as_colour
 
-    if not chosen["everything"]:
-        return FromPrompts(network, processor, requests, {name: chosen[name] for name in ONLY_PROMPTS})
-    how = {
-        "points_per_side": chosen["points_per_side"],
-        "crop_n_layers": chosen["crop_layers"],
-        "box_nms_thresh": chosen["nms"],
-        "crop_nms_thresh": chosen["nms"],
-        "stability_score_thresh": chosen["min_stability"],
-        "min_mask_region_area": chosen["min_region_area"],
+    colours = tuple(colour.strip() for colour in text.split(","))
+    try:
+        for colour in colours:
+            as_colour(colour)
+    except ValueError as error:
+        raise typer.BadParameter(f"--palette takes colours such as #ff0000,blue, got {text!r} ({error})") from error
+    return colours
+
+
+def _list_run(settings: PredictSettings, read: tuple[str, ...], as_json: bool) -> None:
+    """What a run would read and write."""
+    from sam2_hf.runs.predict_plan import plan_of
+
+    plan = plan_of(settings, read=read, reserve=False)
+    plan.check()
+    entries, length = plan.entries(), plan.pictures.length
+    if as_json:
+        record = {"output": str(plan.folder.path), "pictures": length, "inputs": entries, "dry_run": True}
+        typer.echo(json.dumps(record))
+        return
+    for entry in entries:
+        typer.echo(f"{entry['source']} -> {', '.join(entry['files'])}")
+    count = length if length is not None else f"{len(entries)} and what else streams in"
+    typer.echo(f"pictures: {count}; nothing was written")
+
+
+def _summary(outcome) -> dict:
+    """For `--json`."""
+    counts = outcome.counts
+    return {
+        "output": str(outcome.folder),
+        "pictures": counts["pictures"],
+        "done": counts["done"],
+        "resumed": counts["resumed"],
+        "objects": counts["objects"],
+        "classes": outcome.classes,
+        "timings_ms": {stage: round(spent, 3) for stage, spent in outcome.timings.items()},
+        "failed": outcome.failed,
+        "status": outcome.status,
     }
-    if chosen["min_iou"] is not None:
-        how["pred_iou_thresh"] = chosen["min_iou"]
-    return Everything(network, processor, how)
 
 
-def _report(job: PredictJob, status: str, chosen: dict) -> None:
-    """The summary on stdout, how to go on on stderr, and the exit code."""
-    counts, failed = job.counts, job.failed
-    finished = counts["done"] + counts["resumed"]
-    if chosen["as_json"]:
-        summary = {"output": str(job.folder), "pictures": counts["pictures"], "failed": failed, "status": status}
-        typer.echo(json.dumps(summary))
-    else:
-        typer.echo(f"{finished} of {counts['pictures']} pictures segmented, written to {job.folder}")
-    for line in job.table():
-        options.say(line, chosen["quiet"])
-    if status == "interrupted":
-        options.say(f"interrupted; go on with: {resume_command(job.folder)}", chosen["quiet"])
+def _end(outcome, say) -> None:
+    """How to go on, and the exit code."""
+    if outcome.status == "interrupted":
+        say(f"interrupted; go on with: {resume_command(outcome.folder)}")
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if not counts["pictures"]:
-        options.say("the sources gave no picture", chosen["quiet"])
+    if not outcome.counts["pictures"]:
+        say("the sources gave no picture")
         raise typer.Exit(ExitCode.NO_INPUT)
-    if failed:
+    if outcome.failed:
         raise typer.Exit(ExitCode.SOME_FAILED)

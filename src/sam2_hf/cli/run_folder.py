@@ -65,7 +65,7 @@ def earlier_run(folder: Path) -> dict:
 
 def write_run(folder: Path, command: str, given: dict, status: str, **more) -> dict:
     """Writes `run.json`, and returns what is in it."""
-    from sam2_hf.pipelines.writing.files import write_whole
+    from sam2_hf.disk.whole import write_whole
 
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
     record = {"command": command, "options": given, "hash": digest, "status": status, **more}

@@ -159,7 +159,9 @@ def track(
     """
     chosen = context.params
     _check_values(context)
-    kinds = options.listed(save, KINDS, "--save") or ("overlay", "json")
+    kinds = options.listed(save) or ("overlay", "json")
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise typer.BadParameter(f"--save takes {', '.join(KINDS)}, got {unknown[0]!r}")
     for source in sources:
         _check_source(source)
     requests = [] if everything else _requests(chosen)

@@ -11,11 +11,11 @@ from pathlib import Path
 import typer
 
 from sam2_hf.cli import options
-from sam2_hf.cli.interruption import Interruption
 from sam2_hf.cli.run_folder import earlier_run, write_run
 from sam2_hf.cli.track_outputs import FILES, PROMPTS, RESULTS, STATE, clear, make_sinks
 from sam2_hf.cli.track_passes import EverythingPass, PromptedPass
 from sam2_hf.errors import DecodeError, Sam2Error
+from sam2_hf.runs.interruption import Interruption
 
 
 class TrackJob:
@@ -134,8 +134,8 @@ class TrackJob:
 
     def _write_prompts(self, passed) -> None:
         """The prompts of this run in original pixels, for another run or the browser."""
+        from sam2_hf.disk.whole import write_whole
         from sam2_hf.pipelines.prompt_file import prompt_record
-        from sam2_hf.pipelines.writing.files import write_whole
 
         if not self.requests:
             return

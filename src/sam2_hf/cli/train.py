@@ -10,6 +10,8 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
+from sam2_hf.cli.resume_command import resume_command
+from sam2_hf.runs.settings import next_folder
 
 
 def train(
@@ -31,6 +33,7 @@ def train(
         str | None, typer.Option("--model", "-m", help="Where to start; default: the embedded one.")
     ] = None,
     output: options.Output = None,
+    overwrite: options.Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -44,8 +47,14 @@ def train(
         raise typer.BadParameter("pass either --config FILE, or --dataset KIND with --root FOLDER")
     if dataset is not None and root is None:
         raise typer.BadParameter("--dataset needs --root, the folder it is in")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume goes on with a run, --overwrite removes it; pass one of them")
+    if config is None and output is None:
+        if resume:
+            raise typer.BadParameter("--resume needs --output, the folder of the run to go on with")
+        output = str(next_folder("train"))
     if num_processes > 1:
-        raise typer.Exit(_through_torchrun(num_processes))
+        raise typer.Exit(_through_torchrun(num_processes, output))
 
     from sam2_hf.training.config import fine_tuning, read_config
 
@@ -69,12 +78,15 @@ def train(
             batch_size=batch_size,
             learning_rate=learning_rate,
             image_size=image_size,
-            **{"model": "embedded", "output": "runs/train", **given},
+            **{"model": "embedded", **given},
         )
-    _run(settings, root if config is not None else None, hold_out, resume=resume, quiet=quiet, as_json=as_json)
+    base = root if config is not None else None
+    _run(settings, base, hold_out, resume=resume, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
-def _run(settings, base: Path | None, hold_out: float, *, resume: bool, quiet: bool, as_json: bool) -> None:
+def _run(
+    settings, base: Path | None, hold_out: float, *, resume: bool, overwrite: bool, quiet: bool, as_json: bool
+) -> None:
     from transformers.utils import logging
 
     from sam2_hf.training.build import build_sources, build_validation, hold_out_clips
@@ -102,11 +114,12 @@ def _run(settings, base: Path | None, hold_out: float, *, resume: bool, quiet: b
         options.say(f"before: {_figures(validate(network.eval()))}", quiet)
     options.say(f"{trainer.total_steps} steps to {settings.output}", quiet or not is_main)
     with _signals(trainer):
-        record = trainer.train(resume=resume)
+        record = trainer.train(resume=resume, overwrite=overwrite)
     if not is_main:
         return
     if trainer.interrupted:
-        options.say(f"interrupted after {trainer.step} steps; go on with the same command and --resume", quiet)
+        line = f"interrupted after {trainer.step} steps; go on with: {resume_command(Path(settings.output))}"
+        options.say(line, quiet)
         raise typer.Exit(ExitCode.INTERRUPTED)
     if trainer.figures:
         options.say(f"after: {_figures(trainer.figures)}", quiet)
@@ -171,8 +184,8 @@ def _figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in figures.items())
 
 
-def _through_torchrun(num_processes: int) -> int:
-    """The same command again in several processes."""
+def _through_torchrun(num_processes: int, output: str | None) -> int:
+    """The same command again in several processes, which share a folder."""
     import subprocess
     import sys
 
@@ -182,6 +195,8 @@ def _through_torchrun(num_processes: int) -> int:
             skip = argument == "--num-processes"
             continue
         arguments.append(argument)
+    if output is not None:
+        arguments += ["--output", output]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
     code = subprocess.run([*launcher, "-m", "sam2_hf.cli.main", *arguments], check=False).returncode
     return code if code >= 0 else int(ExitCode.INTERRUPTED)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.evaluation.metrics import tight_box
 from sam2_hf.pipelines.writing.drawing import draw_mask, outline
+from sam2_hf.pipelines.writing.exports import png_bytes
 
 TILE_WIDTH, TILE_HEIGHT, CAPTION_HEIGHT, GAP = 320, 240, 30, 6
 COLUMNS = 4
@@ -51,9 +53,7 @@ def contact_sheet(cases: Sequence[Case]) -> Image.Image:
 
 def save_contact_sheet(cases: Sequence[Case], path: Path) -> Path:
     """Writes the sheet as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(cases).save(path)
-    return path
+    return write_whole(path, png_bytes(contact_sheet(cases)), overwrite=True)
 
 
 def _tile(case: Case) -> Image.Image:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.errors import SourceError
+from sam2_hf.pipelines.writing.exports import png_bytes
 from sam2_hf.pipelines.writing.mask_files import IDS, davis_palette
 from sam2_hf.processing.pixels import open_picture
 
@@ -134,7 +136,7 @@ class PaletteWriter:
         image = Image.fromarray(pack(masks, self.size))
         if image.mode == "L":
             image.putpalette(self._palette)
-        image.save(self.folder / f"{frame}.png")
+        write_whole(self.folder / f"{frame}.png", png_bytes(image), overwrite=True)
 
 
 class ObjectWriter:
@@ -154,7 +156,8 @@ class ObjectWriter:
         """One frame; objects that are not given are not on it."""
         for object_id, folder in self._folders.items():
             mask = masks.get(object_id, self._nothing)
-            Image.fromarray(mask.astype(np.uint8)).save(folder / f"{frame}.png")
+            picture = png_bytes(Image.fromarray(mask.astype(np.uint8)))
+            write_whole(folder / f"{frame}.png", picture, overwrite=True)
 
 
 def _open(folder: Path, frame: str) -> Image.Image:

@@ -5,10 +5,10 @@ import io
 import json
 from pathlib import Path
 
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.evaluation.contact_sheet import Case, save_contact_sheet
 from sam2_hf.evaluation.runner import Measurement
 from sam2_hf.evaluation.scores import Table
-from sam2_hf.pipelines.writing.files import write_whole
 
 RESULTS, TABLE, REPORT, SHEET = "results.json", "results.csv", "report.md", "worst.png"
 WORST_CASES = 12

@@ -1,27 +1,23 @@
 """A protocol over the clips of a data set: one record per clip, written last, so that a run can stop and go on.
 
-    <output>/clips/<name>.json      what was measured on a clip: the mark that it is finished
+    <output>/clips/<name>.json      what was measured on a clip, see `clip_records`
     <output>/results.json, ...      written by one process when all clips are there
 
 Clips are dealt round-robin to the processes of a `torchrun` or to the jobs of `--shard k/N`; what is measured on a clip
 does not depend on who does it.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from sam2_hf.errors import MissingExtraError, Sam2Error
+from sam2_hf.evaluation.clip_records import ClipRecords
 from sam2_hf.evaluation.scores import Table
-from sam2_hf.pipelines.writing.files import write_whole
-
-CLIPS = "clips"
 
 
 class Measurement(Protocol):
@@ -65,21 +61,20 @@ class Shard:
 
 
 def measure_clips(
-    clips: Iterable, protocol: Measurement, folder: Path, say: Callable[[str], None] = lambda line: None
+    clips: Iterable, protocol: Measurement, records: ClipRecords, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, str]:
     """Measures clips that have no record yet. Returns the reasons of those that could not be measured."""
     failed = {}
     for clip in clips:
-        path = record_path(folder, clip.name)
-        if path.exists():
-            continue
         try:
+            if records.read(clip) is not None:
+                continue
             record = protocol.measure(clip)
         except Sam2Error as error:
             failed[clip.name] = str(error)
             say(f"{clip.name}: {error}")
             continue
-        write_whole(path, json.dumps(record).encode(), overwrite=True)
+        records.write(clip, record)
         say(f"{clip.name}: {len(record['objects'])} objects, {record['seconds']:.1f} s")
     return failed
 
@@ -89,21 +84,16 @@ def bfloat16_autocast(device: torch.device, enabled: bool) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def gather(clips: Iterable, protocol: Measurement, folder: Path, failed: dict[str, str]) -> dict:
+def gather(clips: Iterable, protocol: Measurement, records: ClipRecords, failed: dict[str, str]) -> dict:
     """Results of all clips that have a record; the others are listed as missing."""
-    records, missing = [], []
+    found, missing = [], []
     for clip in clips:
-        path = record_path(folder, clip.name)
-        if path.exists():
-            records.append(json.loads(path.read_text()))
+        record = None if clip.name in failed else records.read(clip)
+        if record is not None:
+            found.append(record)
         else:
             missing.append({"name": clip.name, "reason": failed.get(clip.name, "not measured yet")})
-    return protocol.results(records, missing)
-
-
-def record_path(folder: Path, name: str) -> Path:
-    """The file of a clip's record; names of pictures may hold sub-folders."""
-    return folder / CLIPS / f"{name}.json"
+    return protocol.results(found, missing)
 
 
 def choose_clips(
@@ -138,6 +128,10 @@ class OneProcess:
     def wait(self) -> None:
         """Nobody to wait for."""
 
+    def agree(self, value: str) -> str:
+        """The value of the main process."""
+        return value
+
     def all_failures(self, failed: dict[str, str]) -> dict[str, str]:
         """Failures of all processes."""
         return failed
@@ -166,6 +160,12 @@ class TorchrunProcesses:
     def wait(self) -> None:
         """Returns once all processes have come here."""
         self._state.wait_for_everyone()
+
+    def agree(self, value: str) -> str:
+        """The value of the main process."""
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
 
     def all_failures(self, failed: dict[str, str]) -> dict[str, str]:
         """Failures of all processes, once all have come here."""

@@ -17,8 +17,11 @@ IDS = (int, str)
 SOURCE_KEYS = ("sha256", "name", "width", "height", "frames", "fps")
 
 
-def read_prompt_file(path: str | Path) -> list[ObjectRequest]:
-    """Requests from a file that `write_prompt_file`, the command line or the browser wrote, in original pixels.
+def read_prompt_file(path: str | Path, normalized: bool = False) -> list[ObjectRequest]:
+    """Requests from a file that the command line or the browser wrote, in original pixels.
+
+    Args:
+        normalized: they are fractions of width and height instead, as the file must say itself.
 
     Raises:
         PromptError: there is no such file, or it is not of the schema; the message names the entry.
@@ -30,26 +33,26 @@ def read_prompt_file(path: str | Path) -> list[ObjectRequest]:
     except ValueError as error:
         raise PromptError(f"{path}: not a JSON file ({error})") from error
     try:
-        return requests_of_record(record)
+        return requests_of_record(record, normalized)
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from error
 
 
-def read_picture_prompts(path: str | Path) -> list[ObjectRequest]:
-    """Requests of such a file for a picture.
+def read_picture_prompts(path: str | Path, normalized: bool = False) -> list[ObjectRequest]:
+    """Requests of such a file for a picture, as `read_prompt_file`.
 
     Raises:
         PromptError: as `read_prompt_file`, and for prompts on later frames of a video.
     """
-    requests = read_prompt_file(path)
+    requests = read_prompt_file(path, normalized)
     later = next((request for request in requests if request.frame), None)
     if later is not None:
         raise PromptError(f"{path}: has prompts on frame {later.frame}; pictures have frame 0 only")
     return requests
 
 
-def requests_of_record(record: dict) -> list[ObjectRequest]:
-    """Requests from the content of such a file.
+def requests_of_record(record: dict, normalized: bool = False) -> list[ObjectRequest]:
+    """Requests from the content of such a file, as `read_prompt_file`.
 
     Raises:
         PromptError: it is not of the schema.
@@ -57,6 +60,9 @@ def requests_of_record(record: dict) -> list[ObjectRequest]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise PromptError(f"`schema` must be {SCHEMA!r}, got {found!r}; run lists and results are other files")
+    if bool(record.get("normalized")) != normalized:
+        units = ("pixels", "leave out") if normalized else ("fractions of width and height", "pass")
+        raise PromptError(f"points and boxes are {units[0]} here; {units[1]} --normalized (normalized=True)")
     names = {}
     for index, entry in enumerate(_list_of(record, "objects")):
         _check_entry(f"object {index}", entry, {"id": IDS})
@@ -85,6 +91,7 @@ def prompt_record(
     model: str | None = None,
     source: dict | None = None,
     span: tuple[int, int] | None = None,
+    normalized: bool = False,
 ) -> dict:
     """The content of such a file.
 
@@ -93,6 +100,7 @@ def prompt_record(
         model: name of the model they were meant for.
         source: what is known of the picture or video: sha256, name, width, height, frames, fps.
         span: first and last frame of interest.
+        normalized: they are fractions of width and height.
     """
     requests = list(requests)
     names = {}
@@ -107,6 +115,7 @@ def prompt_record(
     ]
     return {
         "schema": SCHEMA,
+        **({"normalized": True} if normalized else {}),
         "model": model,
         "source": {key: (source or {}).get(key) for key in SOURCE_KEYS},
         "objects": objects,

@@ -5,7 +5,9 @@ is no NaN. Keys after `attributes` and after `objects` are what a result needs b
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -131,3 +133,10 @@ def _whole(side: float) -> float | int:
 
 def _or(value, default):
     return default if value is None else value
+
+
+def name_of(source: str | None) -> str:
+    """The file name of a path or an address; empty for None."""
+    if source is None:
+        return ""
+    return Path(urlsplit(source).path if "://" in source else source).name

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines import records
-from sam2_hf.pipelines.records import NO_CLASS
+from sam2_hf.pipelines.records import NO_CLASS, name_of
 from sam2_hf.pipelines.writing import exports, yolo
 from sam2_hf.pipelines.writing.drawing import Palette, Style, overlay
-from sam2_hf.pipelines.writing.files import name_of, write_whole
 from sam2_hf.processing.bridges import Parts, PolygonFit
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.polygons import Ring

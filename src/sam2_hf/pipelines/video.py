@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sam2_hf.pipelines.records import fields_of
+from sam2_hf.pipelines.records import fields_of, name_of
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.writing.exports import finite, numbers_of
-from sam2_hf.pipelines.writing.files import name_of
 from sam2_hf.processing.masks import stability_scores
 from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.video import frames_from

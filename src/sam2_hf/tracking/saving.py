@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sam2_hf.disk.whole import whole_path
 from sam2_hf.errors import SourceError
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt
@@ -32,13 +33,9 @@ def save_state(path: Path, tracks: dict, policy: TrackingPolicy, facts: dict) ->
     if policy.memory_dtype is not None:
         options["memory_dtype"] = str(policy.memory_dtype).removeprefix("torch.")
     header = {"format": FORMAT, "state": json.dumps({"objects": objects, "policy": options, **facts})}
-    part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, part, header)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with whole_path(path) as part:
+        save_file(plain, part, header)
 
 
 def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:

@@ -1,72 +1,163 @@
 """What a run leaves on disk: a state to resume from, the model so far, and a log."""
 
 import json
-import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from transformers.utils import logging
 
-from sam2_hf.errors import OutputExistsError, SourceError
-from sam2_hf.training.config import TrainConfig
+from sam2_hf.disk.run_folder import Inputs, RunFolder
+from sam2_hf.disk.whole import announce, naming, whole_file, whole_folder, write_whole
+from sam2_hf.errors import SourceError
+from sam2_hf.training.config import DataConfig, TrainConfig
+
+logger = logging.get_logger(__name__)
 
 STATE, LOG, CONFIG, MODEL, BEST = "checkpoint.pt", "log.jsonl", "config.json", "model", "best"
 MAY_CHANGE = ("output", "workers", "save_every", "log_every", "validate_every", "trackers", "epochs", "max_steps")
 
 
-class RunFolder:
-    """The folder of one run.
+class TrainingFolder:
+    """The folder of one run: a `RunFolder` with states, a log and models in it.
 
     Args:
-        path: created if it is not there.
+        config: of the run.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, config: TrainConfig):
+        self.path = Path(config.output)
+        self._config = config
+        values = json.loads(config.to_json())
+        self._run = RunFolder(self.path, "train", {name: values[name] for name in values if name not in MAY_CHANGE})
 
-    def open(self, config: TrainConfig, resume: bool) -> dict | None:
-        """Prepares the folder and returns the state to go on from, None for a new run.
+    @contextmanager
+    def opened(self, resume: bool, overwrite: bool) -> Iterator[dict | None]:
+        """Keeps other runs out, and gives the state to go on from; None for a run from the start.
+
+        A run that was stopped before it saved anything may be begun again, with or without `resume`.
 
         Raises:
-            OutputExistsError: there is a run already, or one with another configuration.
-            SourceError: nothing to resume.
+            ConfigChangedError: the run to be resumed was begun with another configuration.
+            OutputExistsError: there is a run with a saved state, none to resume, or a file in the way.
+            SourceError: the saved state cannot be read.
         """
-        state = self.path / STATE
-        if resume:
-            if not state.exists():
-                raise SourceError(f"{self.path}: there is no {STATE} to resume from; leave out --resume")
-            self._check_same(config)
-            return torch.load(state, map_location="cpu", weights_only=True)
-        if (self.path / CONFIG).exists():
-            raise OutputExistsError(f"{self.path}: holds a run already; resume it, or choose another output")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_aside(self.path / CONFIG, config.to_json().encode())
-        return None
-
-    def _check_same(self, config: TrainConfig) -> None:
-        before, now = json.loads((self.path / CONFIG).read_text()), json.loads(config.to_json())
-        changed = [name for name in now if name not in MAY_CHANGE and before.get(name) != now[name]]
-        if changed:
-            name = changed[0]
-            raise OutputExistsError(
-                f"{self.path}: was made with {name}={before.get(name)!r}, now {now[name]!r}; use another output"
+        with self._run.locked():
+            self._adopt_older()
+            has_state = bool(self._run.earlier) and (self.path / STATE).exists()
+            if self._run.earlier and not has_state and not resume:
+                overwrite = True  # nothing is lost
+            names = (CONFIG, STATE, LOG, MODEL, BEST)
+            self._run.check(
+                overwrite=overwrite,
+                resume=resume,
+                planned=[self.path / name for name in names],
+                inputs=_inputs(self._config),
             )
+            state = self.state() if resume else None
+            if resume and state is None:
+                logger.warning(f"{self.path}: was stopped before its first {STATE}; beginning again")
+            self._run.begin(keep=state is not None)
+            write_whole(self.path / CONFIG, self._config.to_json().encode(), overwrite=True)
+            yield state
+
+    def state(self) -> dict | None:
+        """The saved state; None if there is none.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        path = self.path / STATE
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise SourceError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train anew") from error
+
+    def _adopt_older(self) -> None:
+        """A run that was begun before runs had a `run.json`."""
+        if self._run.earlier or not (self.path / CONFIG).exists() or not (self.path / STATE).exists():
+            return
+        try:
+            values = json.loads((self.path / CONFIG).read_text())
+        except ValueError:
+            return
+        files = [self.path / name for name in (CONFIG, STATE, LOG)]
+        files += [file for name in (MODEL, BEST) for file in (self.path / name).glob("*")]
+        self._run.adopt({name: value for name, value in values.items() if name not in MAY_CHANGE}, files)
+
+    def end(self, status: str, **facts) -> None:
+        """Notes in `run.json` how the run ended."""
+        self._run.write(status, **facts)
 
     def save(self, state: dict) -> None:
-        """Writes the state aside and renames it, so that a kill leaves the one before."""
-        part = self.path / f"{STATE}.part"
-        torch.save(state, part)
-        os.replace(part, self.path / STATE)
+        """Writes the state; a kill or a full disk leaves the one before."""
+        path = self.path / STATE
+        with whole_file(path, "wb") as file:
+            watched = _Watched(file)
+            try:
+                torch.save(state, watched)
+            except RuntimeError as error:  # PyTorch tells of a position in the file instead of the disk
+                if watched.error is None:
+                    raise
+                raise watched.error from error
+
+    def save_model(self, name: str, write: Callable[[Path], None]) -> None:
+        """Writes a folder of a model, one whole file after the other."""
+        with whole_folder(self.path / name) as part:
+            write(part)
 
     def log(self, record: dict) -> None:
-        with (self.path / LOG).open("a") as file:
+        """Appends a line."""
+        path = self.path / LOG
+        announce(path)
+        with naming(path), path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def cut_log(self, step: int) -> None:
-        """Drops records after a step, which a resumed run will write again."""
+    def cut_log(self, step: int, validated: int) -> None:
+        """Drops records that a resumed run will write again: after a step, and of validations after another one."""
         path = self.path / LOG
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
-            write_aside(path, "".join(f"{line}\n" for line in kept).encode())
+            limits = {True: validated, False: step}
+            kept = [line for line in path.read_text().splitlines() if _step(line) <= limits['"validation"' in line]]
+            write_whole(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
+
+    def last_validation(self) -> int:
+        """The step of the last validation in the log; -1 if there is none."""
+        path = self.path / LOG
+        lines = path.read_text().splitlines() if path.exists() else []
+        return max((int(_step(line)) for line in lines if '"validation"' in line), default=-1)
+
+
+class _Watched:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file):
+        self._file, self.error = file, None
+
+    def write(self, data) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _inputs(config: TrainConfig) -> Inputs:
+    """What a run reads: its data sets and the model it starts from."""
+
+    def roots(entries: tuple[DataConfig, ...]) -> Iterator[str | None]:
+        for entry in entries:
+            yield entry.root
+            yield from roots(entry.library)
+
+    return Inputs.of(config.model, *roots(config.data), *roots(config.validation))
 
 
 def _step(line: str) -> float:
@@ -74,10 +165,3 @@ def _step(line: str) -> float:
         return json.loads(line)["step"]
     except (json.JSONDecodeError, KeyError):
         return float("inf")  # the line that was being written when the run was killed
-
-
-def write_aside(path: Path, data: bytes) -> None:
-    """Writes a file under another name first, so that it is never there in part."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)

@@ -6,7 +6,8 @@ Everything random is derived from (seed, epoch, step, process), so a resumed run
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 from sam2_hf.errors import TrainingError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.training.batches import ClipBatch, collate
-from sam2_hf.training.checkpoints import BEST, MODEL, RunFolder
+from sam2_hf.training.checkpoints import BEST, MODEL, TrainingFolder
 from sam2_hf.training.config import TrainConfig
 from sam2_hf.training.dense_supervision import DenseHead
 from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
@@ -81,13 +82,13 @@ class Sam2Trainer:
         self.module, self.optimiser = self.accelerator.prepare(step, optimiser)
         self.average = WeightAverage(model, config.average) if config.average > 0 else None
         self.plans = np.random.default_rng(PLAN_SEED)
-        self.folder = RunFolder(config.output)
+        self.folder = TrainingFolder(config)
         self.dataset = MixedDataset(self.sources, model.config.image_size, config.seed)
         processes = self.accelerator.num_processes
         self.batches_per_epoch = [
             epoch_length(self.sources, epoch, config.seed, processes) for epoch in range(config.epochs)
         ]
-        self.step, self.best = 0, -math.inf
+        self.step, self.best, self.validated = 0, -math.inf, -1  # the step of the last validation
         self.interrupted, self._stop_requested = False, False
         self.figures: dict[str, float] = {}  # of the last validation
 
@@ -97,33 +98,29 @@ class Sam2Trainer:
         steps = sum(self.batches_per_epoch) // self.config.accumulate
         return steps if self.config.max_steps is None else min(steps, self.config.max_steps)
 
-    def train(self, resume: bool = False) -> dict[str, float]:
+    def train(self, resume: bool = False, overwrite: bool = False) -> dict[str, float]:
         """Trains to the end and saves the model; returns the last logged figures.
+
+        Args:
+            resume: go on with the run in the folder; from the start if it was stopped before its first checkpoint.
+            overwrite: remove what the run in the folder wrote, and begin anew.
 
         Raises:
             TrainingError: the loss became infinite or NaN; the last checkpoint is kept.
-            OutputExistsError: the folder holds a run and `resume` is False, or was made with another configuration.
+            ConfigChangedError: the run to be resumed was begun with another configuration.
+            OutputExistsError: the folder holds a run with a checkpoint and neither was asked for, another process
+                trains there, or a file that no run wrote is in the way.
         """
-        state = self.folder.open(self.config, resume) if self.accelerator.is_main_process or resume else None
-        if state is not None:
-            self._restore(state)
-        self.accelerator.wait_for_everyone()
-        if self.config.trackers:
-            self.accelerator.init_trackers("sam2_hf")
-        self._set_mode()
-        record: dict[str, float] = {}
-        skip = self.step * self.config.accumulate
-        for epoch, length in enumerate(self.batches_per_epoch):
-            if skip >= length:
-                skip -= length
-                continue
-            record = self._run_epoch(epoch, skip) or record
-            skip = 0
-            if self.step >= self.total_steps or self.interrupted:
-                break
-        self._save()
-        if self.config.trackers:
-            self.accelerator.end_training()
+        with self._opened(resume, overwrite) as state:
+            if state is not None:
+                self._restore(state)
+            if self.config.trackers:
+                self.accelerator.init_trackers("sam2_hf")
+            self._set_mode()
+            record = self._run_epochs()
+            self._save()
+            if self.config.trackers:
+                self.accelerator.end_training()
         return record
 
     def stop(self) -> None:
@@ -154,7 +151,45 @@ class Sam2Trainer:
         if is_frozen(self.model.vision_encoder):
             self.model.vision_encoder.eval()
 
+    @contextmanager
+    def _opened(self, resume: bool, overwrite: bool) -> Iterator[dict | None]:
+        """The folder, kept by the main process, and the state to go on from."""
+        if not self.accelerator.is_main_process:
+            self.accelerator.wait_for_everyone()
+            yield self.folder.state() if resume else None
+            return
+        with self.folder.opened(resume, overwrite) as state:
+            self.accelerator.wait_for_everyone()
+            status, facts = "failed", {}
+            try:
+                yield state
+                status = "interrupted" if self.interrupted else "done"
+            except BaseException as error:
+                facts = {"error": str(error)}
+                raise
+            finally:
+                self.folder.end(status, steps=self.step, **facts)
+
     # Epochs and steps
+
+    def _run_epochs(self) -> dict[str, float]:
+        """The epochs that are still to come, and a validation that was due when the run was stopped."""
+        record: dict[str, float] = {}
+        skip = self.step * self.config.accumulate
+        for epoch, length in enumerate(self.batches_per_epoch):
+            if skip > length:
+                skip -= length
+                continue
+            if skip < length and self.step < self.total_steps:
+                record = self._run_epoch(epoch, skip) or record
+            skip = 0
+            if self.interrupted:
+                break
+            if self.step != self.validated:
+                self._validate(epoch)
+            if self.step >= self.total_steps:
+                break
+        return record
 
     def _epoch(self, epoch: int) -> list:
         return epoch_batches(self.sources, epoch, self.config.seed, self.accelerator.num_processes)
@@ -190,8 +225,7 @@ class Sam2Trainer:
                 break
             if self._is_stopping():
                 self.interrupted = True
-                return record
-        self._validate(epoch)
+                break
         return record
 
     def _is_stopping(self) -> bool:
@@ -274,8 +308,11 @@ class Sam2Trainer:
 
     def _save(self) -> None:
         """Everything to resume from, and the model as it is now."""
-        if not self.accelerator.is_main_process:
-            return
+        if self.accelerator.is_main_process:
+            self._save_state()
+            self._save_model(MODEL)
+
+    def _save_state(self) -> None:
         step = self.accelerator.unwrap_model(self.module)
         self.folder.save(
             {
@@ -285,15 +322,16 @@ class Sam2Trainer:
                 "plans": self.plans.bit_generator.state,
                 "step": self.step,
                 "best": self.best,
+                "validated": self.validated,
+                "figures": self.figures,
             }
         )
-        self._save_model(MODEL)
 
     def _save_model(self, name: str) -> None:
         if self.average is not None:
             self.average.exchange(self.model)
         try:
-            self._write_model(self.folder.path / name)
+            self.folder.save_model(name, self._write_model)
         finally:
             if self.average is not None:
                 self.average.exchange(self.model)
@@ -315,8 +353,11 @@ class Sam2Trainer:
             self.average.load_state_dict(state["average"])
         self.plans.bit_generator.state = state["plans"]
         self.step, self.best = state["step"], state["best"]
+        validated = state.get("validated")
+        self.validated = self.folder.last_validation() if validated is None else validated
+        self.figures = state.get("figures", {})
         if self.accelerator.is_main_process:
-            self.folder.cut_log(self.step)
+            self.folder.cut_log(self.step, self.validated)
 
     def _validate(self, epoch: int) -> None:
         """Figures of the averaged model on the held-out list; the best one is kept."""
@@ -339,6 +380,9 @@ class Sam2Trainer:
             if figures.get("score", -math.inf) > self.best:
                 self.best = figures["score"]
                 self._save_model(BEST)
+        self.validated = self.step
+        if self.accelerator.is_main_process:
+            self._save_state()
         self._set_mode()
         self.accelerator.wait_for_everyone()
 

@@ -303,6 +303,22 @@ def test_archive_gives_one_picture_per_name_and_a_bad_member_fails_alone(tmp_pat
     assert items[2].open().size == SIZE[::-1]
 
 
+def test_members_of_one_name_in_two_archives_behind_addresses_are_told_apart(web, tmp_path):
+    for number in (1, 2):
+        members = {"a.png": png(number), "b.png": png()[:100]}
+        web.files[f"/d/shard-{number}.tar"] = put_tar(tmp_path / "shard.tar", members).read_bytes()
+    items = list(pictures_from([f"{web.url}/d/shard-{number}.tar" for number in (1, 2)], SourceOptions()))
+    assert [item.key for item in items] == [
+        f"127.0.0.1/d/shard-{number}/{name}" for number in (1, 2) for name in ("a", "b")
+    ]
+    assert [item.source for item in items[:2]] == [f"{web.url}/d/shard-1.tar!{name}.png" for name in ("a", "b")]
+    assert np.array_equal(np.asarray(items[2].open()), scene(*SIZE, seed=2))
+    with pytest.raises(DecodeError, match=r"http://127\.0\.0\.1:\d+/d/shard-2\.tar!b\.png"):
+        items[3].open()
+    (alone, _) = pictures_from([f"{web.url}/d/shard-1.tar"], SourceOptions())
+    assert alone.key == "a"
+
+
 def test_numbered_archives_are_one_source_each(tmp_path):
     for number in range(9, 11):
         put_tar(tmp_path / f"shard-{number:03d}.tar", {f"{number}.png": png()})

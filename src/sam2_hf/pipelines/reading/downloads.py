@@ -3,10 +3,12 @@
 import hashlib
 import os
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, get_session
 
+from sam2_hf.disk.whole import whole_file, write_whole
 from sam2_hf.errors import SourceError
 from sam2_hf.processing.pixels import URL_TIMEOUT_S
 
@@ -53,24 +55,18 @@ def _fetch(url: str, kept: Path, tag: Path, known: str | None, max_bytes: int) -
             return kept
         if response.status_code != 200:
             raise SourceError(f"{url}: the server answered {response.status_code}; check the address")
-        kept.parent.mkdir(parents=True, exist_ok=True)
         tag.unlink(missing_ok=True)
-        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-        try:
-            _write(response.iter_bytes(), part, url, max_bytes)
-            part.replace(kept)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(kept, "wb", own=True) as file:  # others may fetch it too
+            _write(response.iter_bytes(), file, url, max_bytes)
         if response.headers.get("etag"):
-            tag.write_text(response.headers["etag"])
+            write_whole(tag, response.headers["etag"].encode(), overwrite=True)
     return kept
 
 
-def _write(blocks, part: Path, url: str, max_bytes: int) -> None:
+def _write(blocks, file: IO[bytes], url: str, max_bytes: int) -> None:
     written = 0
-    with part.open("wb") as file:
-        for block in blocks:
-            written += len(block)
-            if written > max_bytes:
-                raise SourceError(f"{url}: is larger than {max_bytes} bytes; fetch it yourself and pass the file")
-            file.write(block)
+    for block in blocks:
+        written += len(block)
+        if written > max_bytes:
+            raise SourceError(f"{url}: is larger than {max_bytes} bytes; fetch it yourself and pass the file")
+        file.write(block)

@@ -7,11 +7,13 @@ or video behind an address, comes as it is read.
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from sam2_hf.disk.run_folder import written_in
 from sam2_hf.errors import SourceError
 from sam2_hf.pipelines.reading.downloads import download
 from sam2_hf.pipelines.reading.picture_items import (
@@ -20,6 +22,7 @@ from sam2_hf.pipelines.reading.picture_items import (
     PictureItem,
     file_item,
     path_order,
+    safe_key,
     web_item,
     web_key,
 )
@@ -132,13 +135,18 @@ def _file_part(path: Path, key: str, options: SourceOptions) -> _Part:
 
 def _folder_part(folder: Path, recursive: bool) -> _Part:
     found: list[Path] = []
+    written: set[Path] = set()
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        written |= {Path(parent, name) for name in written_in(Path(parent))}
         visible = [name for name in names if not name.startswith(".")]
         found += [Path(parent, name) for name in visible if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+    count = len(found)
+    found = [path for path in found if path not in written]
     if not found:
         remedy = "" if recursive else "; for the folders in it pass --recursive"
-        raise SourceError(f"{folder}: no picture found in this folder{remedy}")
+        left = f" but {count} that runs wrote, which are left out; name such files themselves" if count else ""
+        raise SourceError(f"{folder}: no picture found in this folder{left}{remedy}")
     found.sort(key=lambda path: path_order(path.relative_to(folder)))
     items = [file_item(path, path.relative_to(folder).as_posix()) for path in found]
     return _Part(name=folder.resolve().name, items=items)
@@ -150,15 +158,32 @@ def _glob_part(pattern: str, options: SourceOptions) -> _Part:
     suffixes = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES, TAR)
     matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
     matches = [match for match in matches if match.is_file() and match.suffix.lower() in suffixes]
+    matches = [match for match in matches if not _is_of_a_run(match, root)]
     if not matches:
         raise SourceError(
             f"{pattern}: no picture found; give a file, a folder, a quoted glob, a list, an address or a video"
         )
     matches.sort(key=lambda path: path_order(path.relative_to(root)))
-    items = [
-        item for match in matches for item in _file_part(match, match.relative_to(root).as_posix(), options).items or ()
-    ]
+    items = [item for match in matches for item in _items_of(match, match.relative_to(root).as_posix(), options)]
     return _Part(name=root.resolve().name, items=items)
+
+
+def _items_of(path: Path, key: str, options: SourceOptions) -> Sequence[PictureItem]:
+    """Items of one match; a broken archive or video is one item that cannot be opened, and does not fail the others."""
+    try:
+        return _file_part(path, key, options).items or ()
+    except SourceError as error:
+        return [PictureItem(key=safe_key(key), source=str(path), open=partial(_refuse, error))]
+
+
+def _refuse(problem: SourceError):
+    raise problem
+
+
+def _is_of_a_run(path: Path, root: Path) -> bool:
+    """Whether a run below `root` wrote a file: results are not taken for pictures to be segmented."""
+    folders = [parent for parent in path.parents if parent == root or root in parent.parents or root == Path()]
+    return any(path.relative_to(folder).as_posix() in written_in(folder) for folder in folders)
 
 
 def _leading(parts: Sequence[str]) -> Iterator[str]:
@@ -173,10 +198,24 @@ def _web_part(url: str, options: SourceOptions) -> _Part:
     name = PurePosixPath(urlsplit(url).path)
     host = web_key(url).rsplit("/", 1)[0]
     if name.suffix.lower() == TAR:
-        return _Part(name=host, stream=lambda: iter(tar_items(download(url, offline=options.offline))))
+        return _Part(name=f"{host}/{name.stem}", stream=lambda: _web_members(url, options))
     if name.suffix.lower() in VIDEO_SUFFIXES:
         return _Part(name=host, stream=lambda: _web_frames(url, name.name, options))
     return _Part(name=host, items=[web_item(url, PurePosixPath(web_key(url)).name, options.offline)])
+
+
+def _web_members(url: str, options: SourceOptions) -> Iterator[PictureItem]:
+    path = download(url, offline=options.offline)
+    for item in tar_items(path):
+        yield replace(item, source=item.source.replace(str(path), url, 1), open=partial(_open_as, item, path, url))
+
+
+def _open_as(item: PictureItem, path: Path, url: str):
+    """Opens an item of a file in the cache; errors name its address."""
+    try:
+        return item.open()
+    except SourceError as error:
+        raise type(error)(str(error).replace(str(path), url)) from error
 
 
 def _web_frames(url: str, key: str, options: SourceOptions) -> Iterator[PictureItem]:
@@ -209,15 +248,25 @@ def _without_repeats(parts: Sequence[_Part]) -> list[_Part]:
 
 
 def _with_keys_of_their_own(parts: Sequence[_Part]) -> list[_Part]:
-    """Parts that share a key get the names of their folders in front of all keys."""
+    """Parts that share a key get the names of their folders in front of all keys.
+
+    The keys of parts that stream are not known yet: where there are several sources they get these names at once.
+    """
     owners: dict[str, set[int]] = {}
     for number, part in enumerate(parts):
         for item in part.items or ():
             owners.setdefault(item.key, set()).add(number)
     crowded = {number for numbers in owners.values() if len(numbers) > 1 for number in numbers}
-    return [
-        replace(part, items=[replace(item, key=f"{part.name}/{item.key}") for item in part.items or ()])
-        if number in crowded
-        else part
-        for number, part in enumerate(parts)
-    ]
+    if len(parts) > 1:
+        crowded |= {number for number, part in enumerate(parts) if part.stream is not None}
+    return [_below_its_name(part) if number in crowded else part for number, part in enumerate(parts)]
+
+
+def _below_its_name(part: _Part) -> _Part:
+    def renamed(items: Iterable[PictureItem]) -> Iterator[PictureItem]:
+        return (replace(item, key=f"{part.name}/{item.key}") for item in items)
+
+    stream = part.stream
+    if stream is not None:
+        return replace(part, stream=lambda: renamed(stream()))
+    return replace(part, items=list(renamed(part.items or ())))

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from sam2_hf.disk.whole import check_free, fitting, write_whole
 from sam2_hf.errors import MissingExtraError
 from sam2_hf.pipelines.writing.drawing import as_colour
-from sam2_hf.pipelines.writing.files import check_free, write_whole
 from sam2_hf.processing.bridges import edge_polygons
 from sam2_hf.processing.polygons import Convention, Ring, mask_rings
 
@@ -81,7 +81,7 @@ def save_crops(result, folder: Path, padding: int = 0, background="transparent",
     if len({key.lower() for key in ids}) < len(ids):
         ids = [str(number) for number in numbers_of(result.object_ids)]
     parts = [(result.stem, key, _file_part(label or "")) for key, label in zip(ids, result.labels, strict=True)]
-    paths = [folder / ("_".join(filter(None, names)) + ".png") for names in parts]
+    paths = [folder / (fitting("_".join(filter(None, names)), spare=len(".png")) + ".png") for names in parts]
     cut_out = crops(result, padding, background)
     shown = [(path, crop) for path, crop, area in zip(paths, cut_out, result.areas, strict=True) if area]
     for path, _ in shown:

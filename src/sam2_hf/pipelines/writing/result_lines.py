@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from sam2_hf.disk.whole import announce, naming
 from sam2_hf.pipelines.video import VideoFrameResult
 
 
@@ -20,14 +21,16 @@ class Jsonl:
     def __init__(self, path: str | Path, keep: int = 0):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        announce(self.path)
         self._file = self.path.open("r+b" if keep else "wb")
         for _ in range(keep):
             self._file.readline()
         self._file.truncate(self._file.tell())
 
     def write(self, result: VideoFrameResult) -> None:
-        self._file.write(json.dumps({**result.to_dict(), "timings": {}}).encode() + b"\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps({**result.to_dict(), "timings": {}}).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()

@@ -12,10 +12,11 @@ from typing import IO
 
 import numpy as np
 
+from sam2_hf.disk.whole import whole_file
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.exports import coco_annotation, coco_categories, finite
-from sam2_hf.pipelines.writing.files import Spool, whole_file
 from sam2_hf.pipelines.writing.mask_files import ObjectNumbers, write_ids
+from sam2_hf.pipelines.writing.spool import Spool
 from sam2_hf.processing.rle import Masks
 
 CSV_COLUMNS = ("frame", "time", "object_id", "area", "x0", "y0", "x1", "y1", "iou_score", "object_score", "visible")

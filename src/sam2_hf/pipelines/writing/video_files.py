@@ -4,6 +4,8 @@ Frames are written in the order in which they come, also when a frame comes agai
 cannot take a frame back. The file is playable and has its name once the sink is closed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +14,8 @@ import av
 import numpy as np
 from PIL import Image, ImageFilter
 
+from sam2_hf.disk.whole import naming, part_of, put_in_place
 from sam2_hf.pipelines.video import VideoFrameResult
-from sam2_hf.pipelines.writing.files import part_of
 
 DEFAULT_FPS = 25.0
 GIF_FPS = 50.0  # players slow down what is faster
@@ -73,18 +75,34 @@ class VideoFile:
 
     def add(self, frame: av.VideoFrame) -> None:
         """Encodes one frame; all frames have the size of the first."""
-        if self._container is None:
-            self._open(frame.height, frame.width)
-        self._container.mux(self._stream.encode(frame))
+        with self._dropped_if_it_fails():
+            if self._container is None:
+                self._open(frame.height, frame.width)
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Ends the file and gives it its name; without a frame there is no file."""
         if self._container is None:
             return
-        self._container.mux(self._stream.encode())
-        self._container.close()
-        self._container = None
-        self._part.replace(self.path)
+        with self._dropped_if_it_fails():
+            self._container.mux(self._stream.encode())
+            self._container.close()
+            self._container = None
+            put_in_place(self._part, self.path)
+
+    @contextmanager
+    def _dropped_if_it_fails(self) -> Iterator[None]:
+        """A film that cannot be written, as on a full disk, leaves nothing behind, and its error names it."""
+        try:
+            with naming(self.path):
+                yield
+        except OSError:
+            with suppress(OSError):  # it fails again: what it holds back cannot be written either
+                if self._container is not None:
+                    self._container.close()
+            self._container = None
+            self._part.unlink(missing_ok=True)
+            raise
 
     def _open(self, height: int, width: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

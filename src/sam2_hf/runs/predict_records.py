@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sam2_hf.cli.predict_outputs import RESULTS
+from sam2_hf.disk.whole import naming, write_whole
+from sam2_hf.runs.predict_outputs import RESULTS
 
 
 class PictureRecords:
@@ -37,8 +38,9 @@ class PictureRecords:
     def add(self, result, *, key: str, name: str, files: Iterable[Path]) -> None:
         """Appends a picture whose files are written."""
         own = {"key": key, "name": name, "files": [file.relative_to(self.folder).as_posix() for file in files]}
-        self._file.write(json.dumps({**result.to_dict(), **own}) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps({**result.to_dict(), **own}) + "\n")
+            self._file.flush()
         self._order.append(result.source)
 
     def close(self, order: list[str] | None = None) -> None:
@@ -59,6 +61,4 @@ class PictureRecords:
         return all((self.folder / file).exists() for file in record["files"])
 
     def _replace(self, records: list[dict]) -> None:
-        from sam2_hf.pipelines.writing.files import write_whole
-
         write_whole(self.path, "".join(json.dumps(record) + "\n" for record in records).encode(), overwrite=True)

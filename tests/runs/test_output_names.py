@@ -2,8 +2,8 @@
 
 import pytest
 
-from sam2_hf.cli.output_names import output_names
 from sam2_hf.errors import OutputExistsError
+from sam2_hf.runs.output_names import output_names
 
 SUFFIXES = (".jpg", ".png")
 

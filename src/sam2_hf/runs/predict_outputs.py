@@ -1,22 +1,22 @@
-"""What `sam2-hf predict` writes: the files of one picture, and those of the whole run."""
+"""What a run over pictures writes: the files of one picture, and those of the whole run."""
 
 import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from PIL import Image
+
+from sam2_hf.disk.whole import write_json, write_whole
+from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.writing.contact_sheet import contact_sheet
+from sam2_hf.runs.predict_settings import PICTURE_FORMATS, SUFFIXES
 
 RESULTS = "results.jsonl"
 CONTACT_SHEET = "contact_sheet.jpg"
 COCO = "coco.json"
 PROMPTS = "prompts.json"
-SUFFIXES = {"overlay": ".png", "json": ".json", "masks": ".npz", "contours": ".contours.json"}
-KINDS = (*SUFFIXES, "crops")
-PICTURE_FORMATS = {"yolo": ("labels", ".txt"), "labelme": ("labelme", ".json")} | {
-    "png": ("masks", ".png"),
-    "semantic": ("semantic", ".png"),
-}
-FORMATS = ("coco", *PICTURE_FORMATS)
+CROPS = "crops"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +49,20 @@ class PredictOutputs:
         wanted = {RESULTS: True, PROMPTS: True, COCO: "coco" in self.formats, CONTACT_SHEET: "overlay" in self.kinds}
         return [self.folder / name for name, is_written in wanted.items() if is_written]
 
+    def planned(self, names: Iterable[str]) -> list[Path]:
+        """All files whose names are known, and the folder of crops."""
+        files = [*self.run_files(), *(file for name in names for file in self.files(name).values())]
+        return [*files, self.folder / CROPS] if CROPS in self.kinds else files
+
     def write(self, result, name: str) -> list[Path]:
         """Writes the files of one picture, over those of an earlier run; returns them."""
         writers: dict[str, Callable[[Path], object]] = {
             "overlay": lambda path: _write_picture(path, self.overlay(result)),
             "json": lambda path: result.save(path, overwrite=True),
             "masks": lambda path: result.save(path, overwrite=True),
-            "contours": lambda path: _write_json(path, contours(result)),
+            "contours": lambda path: write_json(path, contours(result)),
             "yolo": lambda path: result.save_txt(path, overwrite=True),
-            "labelme": lambda path: _write_json(path, result.to_labelme()),
+            "labelme": lambda path: write_json(path, result.to_labelme()),
             "png": lambda path: _write_picture(path, result.to_png("instance")[0]),
             "semantic": lambda path: _write_picture(path, result.to_png("semantic")[0]),
         }
@@ -65,8 +70,8 @@ class PredictOutputs:
         for kind, path in files.items():
             writers[kind](path)
         written = list(files.values())
-        if "crops" in self.kinds:
-            written += _write_crops(result, self.folder / "crops", name)
+        if CROPS in self.kinds:
+            written += _write_crops(result, self.folder / CROPS, name)
         return written
 
     def overlay(self, result):
@@ -79,10 +84,8 @@ class PredictOutputs:
     def finish(self, records: Iterable[dict], classes: tuple[str, ...]) -> None:
         """Writes the files of the whole run from its records, which are read twice."""
         if "coco" in self.formats:
-            _write_json(self.folder / COCO, coco_of(records, classes))
+            write_json(self.folder / COCO, coco_of(records, classes))
         if "overlay" in self.kinds:
-            from sam2_hf.pipelines.writing.contact_sheet import contact_sheet
-
             tiles = [(record["key"], self.folder / f"{record['name']}{SUFFIXES['overlay']}") for record in records]
             if len(tiles) > 1:
                 _write_picture(self.folder / CONTACT_SHEET, contact_sheet(tiles))
@@ -99,8 +102,6 @@ def contours(result) -> dict:
 
 def coco_of(records: Iterable[dict], classes: tuple[str, ...]) -> dict:
     """One COCO data set of all pictures, numbered from 1 in their order."""
-    from sam2_hf.pipelines.results import ImageResult
-
     categories = [{"id": number, "name": name} for number, name in enumerate(classes or ("object",), start=1)]
     data: dict = {"images": [], "annotations": [], "categories": categories}
     for number, record in enumerate(records, start=1):
@@ -117,17 +118,7 @@ def _write_crops(result, folder: Path, name: str) -> list[Path]:
     return list(replace(result, source=f"{stem}.png").save_crops(folder / parent, overwrite=True))
 
 
-def _write_json(path: Path, record) -> Path:
-    from sam2_hf.pipelines.writing.files import write_whole
-
-    return write_whole(path, json.dumps(record, indent=1).encode(), overwrite=True)
-
-
 def _write_picture(path: Path, picture) -> Path:
-    from PIL import Image
-
-    from sam2_hf.pipelines.writing.files import write_whole
-
     buffer = io.BytesIO()
     picture.save(buffer, format=Image.registered_extensions()[path.suffix])
     return write_whole(path, buffer.getvalue(), overwrite=True)

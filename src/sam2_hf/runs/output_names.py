@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from sam2_hf.disk.whole import fitting
 from sam2_hf.errors import OutputExistsError
 
 RESERVED = ("run", "results", "prompts", "coco", "contact_sheet")  # files of the whole run
+SUFFIX_BYTES = 24  # what may be added to a name: the longest is .contours.json, and a crop has a number
 
 
 def output_names(keys: Iterable[str], suffixes: tuple[str, ...]) -> dict[str, str]:
@@ -18,6 +20,8 @@ def output_names(keys: Iterable[str], suffixes: tuple[str, ...]) -> dict[str, st
         keys: paths with '/' below the roots of their sources.
         suffixes: of picture files.
 
+    A name that would be too long for a file with a suffix is cut, and gets a digest.
+
     Raises:
         OutputExistsError: two pictures of one key.
     """
@@ -27,10 +31,11 @@ def output_names(keys: Iterable[str], suffixes: tuple[str, ...]) -> dict[str, st
         raise OutputExistsError(f"{twice}: two pictures of one name; segment them in two runs")
     stems = {key: plain_name(key, suffixes) for key in keys}
     shared = Counter(stems.values())
-    return {key: key if shared[stem] > 1 or stem in RESERVED else stem for key, stem in stems.items()}
+    names = {key: key if shared[stem] > 1 or stem in RESERVED else stem for key, stem in stems.items()}
+    return {key: fitting(name, SUFFIX_BYTES) for key, name in names.items()}
 
 
 def plain_name(key: str, suffixes: tuple[str, ...]) -> str:
-    """A key without the suffix of a picture."""
+    """A key without the suffix of a picture, short enough for a file."""
     path = PurePosixPath(key)
-    return str(path.with_suffix("")) if path.suffix.lower() in suffixes else key
+    return fitting(str(path.with_suffix("")) if path.suffix.lower() in suffixes else key, SUFFIX_BYTES)
