@@ -28,8 +28,14 @@ def evaluate(
     all_masks: Annotated[bool, typer.Option("--all-masks", help="semi: every true mask is a prompt.")] = False,
     max_clicks: Annotated[int, typer.Option(min=1, help="clicks: per object; 20 for NoC.")] = 5,
     points_per_side: Annotated[int, typer.Option(min=1, help="everything: clicks along each side.")] = 32,
-    min_iou: Annotated[float, typer.Option(min=0, max=1, help="everything: least estimated IoU.")] = 0.8,
-    min_stability: Annotated[float, typer.Option(min=0, max=1, help="everything: least stability.")] = 0.95,
+    min_iou: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="everything: least estimated IoU; default: the checkpoint's, else 0.8."),
+    ] = None,
+    min_stability: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="everything: least stability; default: the checkpoint's, else 0.95."),
+    ] = None,
     pred: Annotated[str | None, typer.Option(help="metrics: folder of masks to score; no model is loaded.")] = None,
     upstream: Annotated[bool, typer.Option("--upstream", help="Track as the released numbers were made.")] = False,
     fill_hole_area: Annotated[int | None, typer.Option(min=0, help="Fill holes of up to this many pixels.")] = None,

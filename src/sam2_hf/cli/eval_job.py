@@ -173,6 +173,7 @@ class EvaluationJob:
             "pred_iou_thresh": given["min_iou"],
             "stability_score_thresh": given["min_stability"],
         }
+        generator = {name: value for name, value in generator.items() if value is not None}
         return Choices(rules=rules, generator=generator, **{name: given[name] for name in same})
 
     def _takes_autocast(self, where: dict) -> bool:

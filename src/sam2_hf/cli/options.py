@@ -20,6 +20,16 @@ Everything = Annotated[
 PointsPerSide = Annotated[
     int, typer.Option(min=1, help="Clicks along each side; more find smaller objects.", rich_help_panel=EVERYTHING)
 ]
+MinStability = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Least stability of a mask's outline; default: the checkpoint's, else 0.95.",
+        rich_help_panel=EVERYTHING,
+    ),
+]
+THRESHOLD_OPTIONS = {"pred_iou_thresh=": "--min-iou ", "stability_score_thresh=": "--min-stability "}
 
 Model = Annotated[
     str,
@@ -82,3 +92,10 @@ def listed(values: list[str] | None, known: tuple[str, ...], flag: str) -> tuple
     if unknown is not None:
         raise typer.BadParameter(f"{flag} takes {', '.join(known)}, got {unknown!r}")
     return tuple(dict.fromkeys(names))
+
+
+def in_options(text: str) -> str:
+    """A sentence about thresholds with the names that they have on the command line."""
+    for name, option in THRESHOLD_OPTIONS.items():
+        text = text.replace(name, option)
+    return text

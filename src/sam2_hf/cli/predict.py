@@ -63,13 +63,15 @@ def predict(
         typer.Option(min=0, help="Look again in 4, 16, ... parts of the picture.", rich_help_panel=options.EVERYTHING),
     ] = 0,
     nms: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Boxes that overlap more are one object.", rich_help_panel=options.EVERYTHING),
-    ] = 0.7,
-    min_stability: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Least stability of a mask's outline.", rich_help_panel=options.EVERYTHING),
-    ] = 0.95,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Boxes that overlap more are one object; default: the checkpoint's, else 0.7.",
+            rich_help_panel=options.EVERYTHING,
+        ),
+    ] = None,
+    min_stability: options.MinStability = None,
     min_region_area: Annotated[
         float,
         typer.Option(
@@ -84,7 +86,7 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Least estimated IoU; default: 0, and 0.8 with --everything.",
+            help="Least estimated IoU; default: 0, and with --everything the checkpoint's, else 0.8.",
             rich_help_panel=KEEP,
         ),
     ] = None,
@@ -200,14 +202,15 @@ def _method(network, processor, chosen: dict, requests: list):
     how = {
         "points_per_side": chosen["points_per_side"],
         "crop_n_layers": chosen["crop_layers"],
+        "min_mask_region_area": chosen["min_region_area"],
+    }
+    given = {
         "box_nms_thresh": chosen["nms"],
         "crop_nms_thresh": chosen["nms"],
         "stability_score_thresh": chosen["min_stability"],
-        "min_mask_region_area": chosen["min_region_area"],
+        "pred_iou_thresh": chosen["min_iou"],
     }
-    if chosen["min_iou"] is not None:
-        how["pred_iou_thresh"] = chosen["min_iou"]
-    return Everything(network, processor, how)
+    return Everything(network, processor, how | {name: value for name, value in given.items() if value is not None})
 
 
 def _report(job: PredictJob, status: str, chosen: dict) -> None:

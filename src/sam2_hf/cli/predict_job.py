@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from sam2_hf.cli.interruption import Interruption
+from sam2_hf.cli.options import in_options
 from sam2_hf.cli.output_names import plain_name
 from sam2_hf.cli.predict_outputs import PROMPTS, PredictOutputs
 from sam2_hf.cli.predict_records import PictureRecords
@@ -189,6 +190,8 @@ class PredictJob:
         for file in files:
             self.say(str(file))
         self.say(f"{item.source}: {replace(result, timings=spent).summary()}")
+        if found.why_empty is not None:
+            self.say(f"{item.source}: nothing was found: {in_options(found.why_empty)}")
         if self.settings.show:
             self.outputs.overlay(result).show()
 

@@ -57,6 +57,8 @@ class TrackJob:
             raise
         finally:
             record = self._write_run(status, **problem)
+        if passed.why_empty is not None:
+            self._say(f"nothing was found: at the last look {options.in_options(passed.why_empty)}")
         if self.chosen["show"] and status == "done" and "overlay" in self.kinds:
             typer.launch(str(self.folder / FILES["overlay"]))
         return record
