@@ -17,7 +17,7 @@ PROTOCOLS = ("semi", "clicks", "box", "everything", "interactive-offline", "inte
 PROMPTS = {"1": "1-click", "3": "3-click", "5": "5-click"} | {
     kind: kind for kind in ("mask", "box", "1-click", "3-click", "5-click")
 }
-NAMES = "names, with commas; the name of a folder stands for all in it."
+NAMES = "names, with commas; the name of a folder stands for all in it, @FILE for the names in a file."
 
 
 def evaluate(
@@ -158,4 +158,17 @@ def _report(results: dict, folder: Path, *, quiet: bool, as_json: bool) -> None:
 
 
 def _names(values: list[str] | None) -> list[str]:
-    return [name.strip() for value in values or [] for name in value.split(",") if name.strip()]
+    parts = [part.strip() for value in values or [] for part in value.split(",")]
+    return [name for part in parts for name in (_names_in(part[1:]) if part.startswith("@") else [part]) if name]
+
+
+def _names_in(file: str) -> list[str]:
+    """One name a line, as recipes of training list what they hold out."""
+    try:
+        names = Path(file).read_text().split()
+    except OSError as error:
+        message = f"@{file}: cannot be read ({error.strerror}); it is a file with one name a line"
+        raise typer.BadParameter(message) from error
+    if not names:
+        raise typer.BadParameter(f"@{file}: holds no name")
+    return names
