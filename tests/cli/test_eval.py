@@ -180,6 +180,15 @@ def test_pictures_are_clicked_and_boxed(model, pictures, tmp_path, monkeypatch, 
     assert set(results(tmp_path / "a")["data_sets"]) == {"cells", "cars"}
 
 
+def test_names_come_from_a_file(model, davis, tmp_path, monkeypatch, capsys):
+    (tmp_path / "names.txt").write_text("run\n")
+    arguments = ("--root", davis, "--model", model, "-o", tmp_path / "out", "--clips", f"@{tmp_path / 'names.txt'}")
+    assert evaluate(monkeypatch, *arguments) == 0
+    assert [video["name"] for video in results(tmp_path / "out")["videos"]] == ["run"]
+    assert evaluate(monkeypatch, "--root", davis, "--model", model, "--clips", "@nowhere.txt") == 2
+    assert "@nowhere.txt: cannot be read" in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
 def test_interactive_and_speed_run(model, davis, tmp_path, monkeypatch, capsys):
     arguments = ("--root", davis, "--clips", "run", "--model", model, "--json")
     for way in ("offline", "online"):

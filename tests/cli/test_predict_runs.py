@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -167,6 +168,16 @@ def test_everything_is_what_the_generator_finds(predict, tmp_path):
     found = ImageResult.from_json((tmp_path / "out" / "coffee.json").read_text())
     assert len(found) == len(expected) > 0
     assert same_masks(found.masks, expected.masks)
+
+
+def test_everything_that_keeps_nothing_says_why_with_the_options_to_change(predict, tmp_path):
+    picture = Path(EMBEDDED_CHECKPOINT).parent / "coffee.jpg"
+    options = ("--everything", "--points-per-side", "3", "--min-iou", "1", "-o", tmp_path / "out")
+    code, _, stderr = predict(picture, *options, model="embedded")
+    assert code == 0
+    said = next(line for line in stderr.splitlines() if "nothing was found: " in line)
+    assert said.startswith(f"{picture}: nothing was found: of 27 candidates 27 fell to --min-iou 1 (")
+    assert re.search(r"; --min-iou 0\.\d+ and --min-stability 0\.\d+ would keep about \d", said)
 
 
 # Sources

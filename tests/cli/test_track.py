@@ -259,6 +259,12 @@ def test_everything_is_found_followed_and_gone_on_with(clip, tmp_path, monkeypat
     assert "goes with --everything" in capsys.readouterr().err
 
 
+def test_everything_that_keeps_nothing_says_why_with_the_options_to_change(clip, tmp_path, monkeypatch, capsys):
+    options = ("--everything", "--points-per-side", "2", "--min-iou", "1", "--max-frames", "2", "--save", "json")
+    assert track(monkeypatch, clip, *options, "--model", "embedded", "--offline", "-o", tmp_path / "out") == 0
+    assert "at the last look of 12 candidates 12 fell to --min-iou 1 (" in capsys.readouterr().err
+
+
 def test_several_videos_are_one_run_each_and_one_may_fail(model, clip, tmp_path, monkeypatch, capsys):
     (tmp_path / "short").mkdir()
     for index in range(2):

@@ -102,6 +102,17 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
     Sam2Processor.from_pretrained(tmp_path / "out" / "best")
 
 
+def test_recommended_thresholds_are_handed_on_to_a_fine_tuned_model(train, pictures, tmp_path):
+    processor = micro_processor(SIDE)
+    processor.image_processor.mask_generation = {"pred_iou_thresh": 0.4}
+    micro_model(image_size=SIDE).save_pretrained(tmp_path / "start")
+    processor.save_pretrained(tmp_path / "start")
+    arguments = ("--dataset", "masks", "--root", pictures, "--model", tmp_path / "start", "--max-steps", "1")
+    assert train(*arguments, "--output", tmp_path / "out").returncode == 0
+    kept = Sam2Processor.from_pretrained(tmp_path / "out" / "model").image_processor
+    assert kept.mask_generation == {"pred_iou_thresh": 0.4}
+
+
 def in_process_of_its_own(*arguments) -> None:
     """One thread: the machine's cores are the other tests'."""
     done = subprocess.run(command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, check=False)

@@ -67,10 +67,11 @@ def truths() -> np.ndarray:
 
 def test_curve_follows_the_clicks_and_stays_where_nothing_is_wrong(truths):
     picture = KnownAnswers(truths)
-    curves, oracle, predicted = click_curves(picture, truths, 6)
+    curves, oracle, predicted, estimated = click_curves(picture, truths, 6)
     assert curves[0].tolist() == [0.5, 1, 1, 1, 1, 1]
     assert curves[1] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
     assert oracle.tolist() == [1.0, 1.0]
+    assert estimated.tolist() == [1.0, 1.0]
     assert np.array_equal(predicted, truths)
 
 
@@ -136,7 +137,7 @@ def test_objects_together_give_what_each_gives_alone(model):
 def test_best_of_three_by_truth_is_never_worse(model):
     truths = np.stack([disc(12, 15, 8), disc(20, 40, 5)])
     picture = EncodedPicture(model, micro_processor(SIDE), scene(HEIGHT, WIDTH))
-    curves, oracle, _ = click_curves(picture, truths, 1)
+    curves, oracle, _, _ = click_curves(picture, truths, 1)
     assert (oracle >= curves[:, 0]).all()
 
 
@@ -154,7 +155,7 @@ def test_boxes_of_single_pixels_are_asked_too(model):
     truth = np.zeros((1, HEIGHT, WIDTH), dtype=bool)
     truth[0, 7, 9] = True
     picture = EncodedPicture(model, micro_processor(SIDE), scene(HEIGHT, WIDTH))
-    ious, predicted = box_ious(picture, truth, [tight_box(truth[0])])
+    ious, predicted, _ = box_ious(picture, truth, [tight_box(truth[0])])
     assert ious[0] == region_similarity(predicted[0], truth[0])
 
 

@@ -1,13 +1,19 @@
 """Everything in a picture: the original's masks in its order, every aspect ratio, crops, empty results, batches."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import ndimage
 
-from sam2_hf import Sam2Model
+import sam2_hf
+from sam2_hf import Sam2ImageProcessor, Sam2Model, Sam2Processor
+from sam2_hf.errors import ConfigError
+from sam2_hf.pipelines.candidate_counts import CandidateCounts, NothingFoundWarning
+from sam2_hf.pipelines.generator_options import THRESHOLDS, GeneratorOptions
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
 from tests.golden.recipe import golden_scene
 from tests.numbers import same_masks
@@ -72,8 +78,10 @@ def test_every_part_of_a_picture_is_asked_about(model, size):
 @pytest.mark.parametrize("options", [{}, {"batch_size": 4}, {"batch_size": 3, "crop_n_layers": 1}])
 def test_a_batch_of_pictures_equals_one_by_one(model, options):
     pictures = [scene(40, 60, seed) for seed in range(3)] + [scene(30, 90, 9)]
-    make = generator(model, stability_score_thresh=0.3, **options)
-    assert all(equal(here, make(picture)) for here, picture in zip(make(pictures), pictures, strict=True))
+    make = generator(model, stability_score_thresh=0.3, stability_score_offset=0.03, **options)
+    found = make(pictures)
+    assert all(0 < len(here) < 27 * (5 if options.get("crop_n_layers") else 1) for here in found)
+    assert all(equal(here, make(picture)) for here, picture in zip(found, pictures, strict=True))
 
 
 @pytest.mark.parametrize("count", [1, 7, 64])
@@ -84,10 +92,85 @@ def test_points_per_batch_changes_nothing(model, count):
 
 
 def test_nothing_found_is_an_empty_result(model):
-    result = generator(model, pred_iou_thresh=0.999, crop_n_layers=1)(scene(40, 60))
+    with pytest.warns(NothingFoundWarning):
+        result = generator(model, pred_iou_thresh=0.999, crop_n_layers=1)(scene(40, 60))
     assert len(result) == 0
     assert result.boxes.shape == (0, 4)
     assert result.plot().size == (60, 40)
+
+
+def test_a_generator_that_keeps_nothing_says_which_threshold_it_was(model):
+    with pytest.warns(NothingFoundWarning, match=r"27 fell to pred_iou_thresh=0\.9 \(the best has 0\.54"):
+        generator(model, pred_iou_thresh=0.9)(scene(40, 60))
+    with pytest.warns(NothingFoundWarning, match=r"27 fell to stability_score_thresh=0\.9; ") as caught:
+        generator(model, stability_score_thresh=0.9)([scene(40, 60), scene(40, 60, 1)])
+    assert [str(one.message).partition(": ")[0] for one in caught] == ["picture 0", "picture 1"]
+
+
+def test_the_thresholds_that_it_proposes_keep_some(model):
+    strict = {"pred_iou_thresh": 0.9, "stability_score_thresh": 0.9, "stability_score_offset": 0.03}
+    why = next(generator(model, **strict).results([scene(40, 60)])).why_empty
+    proposed = {name: float(re.search(rf"; .*{name}=([0-9.]+)", why)[1]) for name in THRESHOLDS[:2]}
+    assert 0 < proposed["pred_iou_thresh"] < 0.9
+    assert 0 < proposed["stability_score_thresh"] < 0.9
+    result = generator(model, **strict | proposed)(scene(40, 60))
+    assert 0 < len(result) < 27
+    assert result.why_empty is None
+
+
+def test_counts_add_up():
+    counts = CandidateCounts(GeneratorOptions(), by_iou=8, by_stability=3, by_crop=1)
+    counts.seen(torch.linspace(0, 0.7, 12), torch.linspace(0.2, 0.9, 12))
+    iou, stability = "8 fell to pred_iou_thresh=0.8 (the best has 0.70)", "3 fell to stability_score_thresh=0.95"
+    proposal = "pred_iou_thresh=0.57 and stability_score_thresh=0.72 would keep about 3"
+    assert counts.why_empty().startswith(f"of 12 candidates {iou}, {stability}, 1 were cut off by a crop; {proposal}")
+    assert CandidateCounts(GeneratorOptions()).why_empty() is None
+
+
+# Thresholds that a checkpoint recommends
+
+
+def recommending(**thresholds) -> Sam2Processor:
+    return Sam2Processor(Sam2ImageProcessor(**micro_processor(64).image_processor.to_dict() | {
+        "mask_generation": thresholds}))  # fmt: skip
+
+
+def test_recommended_thresholds_travel_with_the_processor(model, tmp_path):
+    recommending(pred_iou_thresh=0.41, stability_score_thresh=0.7).save_pretrained(tmp_path)
+    loaded = Sam2Processor.from_pretrained(tmp_path)
+    assert loaded.image_processor.mask_generation == {"pred_iou_thresh": 0.41, "stability_score_thresh": 0.7}
+    options = Sam2MaskGenerator(model, loaded).options
+    assert (options.pred_iou_thresh, options.stability_score_thresh) == (0.41, 0.7)
+    assert options.box_nms_thresh == 0.7
+
+
+def test_what_is_given_wins_over_what_is_recommended(model):
+    options = Sam2MaskGenerator(model, recommending(pred_iou_thresh=0.41), pred_iou_thresh=0.8).options
+    assert options.pred_iou_thresh == 0.8
+
+
+def test_without_a_recommendation_the_original_s_thresholds_hold(model):
+    options = Sam2MaskGenerator(model, micro_processor(64)).options
+    assert (options.pred_iou_thresh, options.stability_score_thresh) == (0.8, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [({"iou": 0.5}, "names 'iou'; thresholds are pred_iou_thresh"), ({"pred_iou_thresh": "low"}, "must be a number")],
+)
+def test_a_recommendation_that_means_nothing_is_refused(model, block, message):
+    with pytest.raises(ConfigError, match=message):
+        Sam2MaskGenerator(model, recommending(**block))
+
+
+def test_our_pipeline_passes_the_recommendation_to_the_library_s(model):
+    processor = recommending(pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=0.5)
+    picture = Image.fromarray(scene(36, 64))
+    loose = sam2_hf.pipeline("mask-generation", model, processor=processor)
+    assert len(loose(picture, points_per_crop=3)["masks"]) > 0
+    assert len(loose(picture, points_per_crop=3, pred_iou_thresh=0.9999)["masks"]) == 0
+    strict = sam2_hf.pipeline("mask-generation", model, processor=processor, pred_iou_thresh=0.9999)
+    assert len(strict(picture, points_per_crop=3)["masks"]) == 0
 
 
 def test_crops_are_pasted_where_they_were_cut(model):

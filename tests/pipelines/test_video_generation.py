@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sam2_hf import EMBEDDED_CHECKPOINT, Sam2Model, Sam2Processor
+from sam2_hf.pipelines.candidate_counts import NothingFoundWarning
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
 from sam2_hf.pipelines.video_pass import VideoSpan
@@ -154,6 +155,14 @@ def test_number_of_objects_can_be_limited_and_nothing_is_a_result(parts, clip):
     assert {result.object_ids for result in results} == {(1,)}
     empty = list(Sam2VideoMaskGenerator(*parts, finder=finder)([frame()] * 3))
     assert [len(result) for result in empty] == [0, 0, 0]
+
+
+def test_a_video_in_which_nothing_is_found_says_why_once(parts, clip):
+    generator = Sam2VideoMaskGenerator(*parts, detect_every=2, points_per_side=2, pred_iou_thresh=1.0)
+    with pytest.warns(NothingFoundWarning, match="at the last look of 12 candidates 12 fell to") as caught:
+        results = list(generator(clip[:5]))
+    assert len(caught) == 1
+    assert [len(result) for result in results] == [0] * 5
 
 
 @pytest.mark.parametrize(("name", "value"), [("detect_every", 0), ("track_iou", 0.0), ("max_objects", -1)])

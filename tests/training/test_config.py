@@ -1,6 +1,7 @@
 """Runs as files: every mistake is named, defaults are the recipe, presets and held-out clips."""
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,11 @@ def test_patterns_that_match_nothing_are_an_error(tmp_path):
         open_clips(DataConfig(kind="masks", root=root, include=("q*",)), tmp_path)
     with pytest.raises(SourceError, match="leave no clip"):
         open_clips(DataConfig(kind="masks", root=root, exclude=("p*",)), tmp_path)
+
+
+def test_a_tenth_of_every_class_is_held_out():
+    hold_out = runpy.run_path(str(RECIPES / "hold_out.py"))["held_out"]
+    names = [f"a/cat_{number:03d}" for number in range(40)] + [f"a/dog_{number:03d}" for number in range(20)]
+    held = hold_out([*reversed(names), "b/one_1"])
+    assert [name.partition("_")[0] for name in held] == ["a/cat"] * 4 + ["a/dog"] * 2
+    assert hold_out(names) == held

@@ -13,7 +13,7 @@ from sam2_hf.runs.evaluate_settings import KINDS, PROTOCOLS, EvaluateSettings
 
 DEFAULTS = EvaluateSettings(roots=("",))
 NAMES_OF_FIELDS = {entry.name for entry in fields(EvaluateSettings)}
-NAMES = "names, with commas; the name of a folder stands for all in it."
+NAMES = "names, with commas; the name of a folder stands for all in it, @FILE for the names in a file."
 
 
 def evaluate(
@@ -31,9 +31,13 @@ def evaluate(
     points_per_side: Annotated[
         int, typer.Option(min=1, help="everything: clicks along each side.")
     ] = DEFAULTS.points_per_side,
-    min_iou: Annotated[float, typer.Option(min=0, max=1, help="everything: least estimated IoU.")] = DEFAULTS.min_iou,
+    min_iou: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="everything: least estimated IoU; default: the checkpoint's, else 0.8."),
+    ] = DEFAULTS.min_iou,
     min_stability: Annotated[
-        float, typer.Option(min=0, max=1, help="everything: least stability.")
+        float | None,
+        typer.Option(min=0, max=1, help="everything: least stability; default: the checkpoint's, else 0.95."),
     ] = DEFAULTS.min_stability,
     pred: Annotated[
         str | None, typer.Option(help="metrics: folder of masks to score; no model is loaded.")
@@ -148,7 +152,20 @@ def _report(results: dict, folder: Path, *, quiet: bool, as_json: bool) -> None:
 
 
 def _names(values: list[str] | None) -> tuple[str, ...]:
-    return tuple(name.strip() for value in values or [] for name in value.split(",") if name.strip())
+    parts = [part.strip() for value in values or [] for part in value.split(",")]
+    return tuple(name for part in parts for name in (_names_in(part[1:]) if part.startswith("@") else [part]) if name)
+
+
+def _names_in(file: str) -> list[str]:
+    """One name a line, as recipes of training list what they hold out."""
+    try:
+        names = Path(file).read_text().split()
+    except OSError as error:
+        message = f"@{file}: cannot be read ({error.strerror}); it is a file with one name a line"
+        raise typer.BadParameter(message) from error
+    if not names:
+        raise typer.BadParameter(f"@{file}: holds no name")
+    return names
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:

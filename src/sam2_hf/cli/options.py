@@ -20,6 +20,15 @@ Everything = Annotated[
 PointsPerSide = Annotated[
     int, typer.Option(min=1, help="Clicks along each side; more find smaller objects.", rich_help_panel=EVERYTHING)
 ]
+MinStability = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Least stability of a mask's outline; default: the checkpoint's, else 0.95.",
+        rich_help_panel=EVERYTHING,
+    ),
+]
 
 Model = Annotated[
     str,

@@ -57,13 +57,15 @@ def predict(
         typer.Option(min=0, help="Look again in 4, 16, ... parts of the picture.", rich_help_panel=options.EVERYTHING),
     ] = DEFAULTS.crop_layers,
     nms: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Boxes that overlap more are one object.", rich_help_panel=options.EVERYTHING),
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Boxes that overlap more are one object; default: the checkpoint's, else 0.7.",
+            rich_help_panel=options.EVERYTHING,
+        ),
     ] = DEFAULTS.nms,
-    min_stability: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Least stability of a mask's outline.", rich_help_panel=options.EVERYTHING),
-    ] = DEFAULTS.min_stability,
+    min_stability: options.MinStability = DEFAULTS.min_stability,
     min_region_area: Annotated[
         float,
         typer.Option(
@@ -78,7 +80,7 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Least estimated IoU; default: 0, and 0.8 with --everything.",
+            help="Least estimated IoU; default: 0, and with --everything the checkpoint's, else 0.8.",
             rich_help_panel=KEEP,
         ),
     ] = DEFAULTS.min_iou,

@@ -75,11 +75,15 @@ def track(
     ] = 0,
     points_per_side: options.PointsPerSide = 32,
     min_iou: Annotated[
-        float, typer.Option(min=0, max=1, help="Least estimated IoU of a find.", rich_help_panel=options.EVERYTHING)
-    ] = 0.8,
-    min_stability: Annotated[
-        float, typer.Option(min=0, max=1, help="Least stability of a find.", rich_help_panel=options.EVERYTHING)
-    ] = 0.95,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least estimated IoU of a find; default: the checkpoint's, else 0.8.",
+            rich_help_panel=options.EVERYTHING,
+        ),
+    ] = None,
+    min_stability: options.MinStability = None,
     min_area: Annotated[
         int, typer.Option(min=0, help="Least area of a find in pixels.", rich_help_panel=options.EVERYTHING)
     ] = 16,

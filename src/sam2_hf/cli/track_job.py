@@ -16,6 +16,7 @@ from sam2_hf.cli.track_outputs import FILES, PROMPTS, RESULTS, STATE, clear, mak
 from sam2_hf.cli.track_passes import EverythingPass, PromptedPass
 from sam2_hf.errors import DecodeError, Sam2Error
 from sam2_hf.runs.interruption import Interruption
+from sam2_hf.runs.settings import in_options
 
 
 class TrackJob:
@@ -57,6 +58,8 @@ class TrackJob:
             raise
         finally:
             record = self._write_run(status, **problem)
+        if passed.why_empty is not None:
+            self._say(f"nothing was found: at the last look {in_options(passed.why_empty)}")
         if self.chosen["show"] and status == "done" and "overlay" in self.kinds:
             typer.launch(str(self.folder / FILES["overlay"]))
         return record

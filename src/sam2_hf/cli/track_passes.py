@@ -20,6 +20,7 @@ class PromptedPass:
         self.normalized, self.requests = chosen["normalized"], requests
         self.session = None
         self.can_resume = span.direction == "forward"
+        self.why_empty = None  # of passes that look for objects
         self._passed = None
         self._at: int | None = None  # the frame whose result came last
 
@@ -111,13 +112,9 @@ class EverythingPass:
         from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
 
         own = ("detect_every", "track_iou", "max_objects", "min_area", "points_per_side")
-        generator = Sam2VideoMaskGenerator(
-            *parts,
-            policy=policy,
-            pred_iou_thresh=chosen["min_iou"],
-            stability_score_thresh=chosen["min_stability"],
-            **{name: chosen[name] for name in own},
-        )
+        given = {"pred_iou_thresh": chosen["min_iou"], "stability_score_thresh": chosen["min_stability"]}
+        given = {name: value for name, value in given.items() if value is not None}
+        generator = Sam2VideoMaskGenerator(*parts, policy=policy, **given, **{name: chosen[name] for name in own})
         self.parts, self.span = parts, span
         self._run = generator.begin(video, span)
         self.can_resume = self._run.is_file
@@ -131,6 +128,11 @@ class EverythingPass:
     def fps(self) -> float | None:
         """Of the frames looked at."""
         return self._run.fps
+
+    @property
+    def why_empty(self) -> str | None:
+        """Where nothing has been found: what the candidates fell to."""
+        return self._run.why_empty
 
     def covered(self, state: Path, results) -> int:
         """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""

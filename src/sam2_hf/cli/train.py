@@ -136,9 +136,11 @@ def _start(settings):
     if settings.model is None:
         model = random_model(settings)
         return model, Sam2Processor.from_config(model.config), "model: random weights"
-    model, _, line = load(settings.model, device="cpu", dtype="fp32")
+    model, loaded, line = load(settings.model, device="cpu", dtype="fp32")
     model = with_overrides(model, settings.model_config)
-    return model, Sam2Processor.from_config(model.config), line
+    processor = Sam2Processor.from_config(model.config)
+    processor.image_processor.mask_generation = loaded.image_processor.mask_generation
+    return model, processor, line
 
 
 def _validation(settings, base: Path | None, processor):

@@ -30,7 +30,7 @@ class AutomaticMasks(PictureMeasurement):
 
     def _objects(self, clip, index: int, shown: dict, void: np.ndarray | None) -> list[dict]:
         started = time.perf_counter()
-        found = Sam2MaskGenerator(self.model, self.processor, **self.options)(clip.frame(index))
+        found = next(Sam2MaskGenerator(self.model, self.processor, **self.options).results([clip.frame(index)]))
         seconds = time.perf_counter() - started
         found = found[np.argsort(-found.quality, kind="stable")[:MAX_MASKS]]
         size = found.size

@@ -1,6 +1,6 @@
 """Does the model know how good it is: predicted IoU against true J, object scores against visibility."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 BINS = 10
 
@@ -13,6 +13,7 @@ def calibration(records: Iterable[dict]) -> dict:
 
     Returns:
         `bins`: per tenth of predicted IoU, {"from", "to", "frames", "predicted", "true"}, IoU 0 to 1, visible frames;
+        `error`: `calibration_error` of the same frames;
         `visibility`: {"precision", "recall", "frames"} of "object score above 0" against a truth that is not empty.
     """
     pairs = [pair for record in records for pair in _joined(record)]
@@ -21,7 +22,28 @@ def calibration(records: Iterable[dict]) -> dict:
     both = sum(one and other for one, other in zip(found, visible, strict=True))
     visibility = {"precision": _share(both, sum(found)), "recall": _share(both, sum(visible)), "frames": len(pairs)}
     bins = [_bin(number, [pair for pair in pairs if pair["visible"]]) for number in range(BINS)]
-    return {"bins": bins, "visibility": visibility}
+    shown = [pair for pair in pairs if pair["visible"]]
+    error = calibration_error([pair["iou_score"] for pair in shown], [pair["J"] / 100 for pair in shown])
+    return {"bins": bins, "error": error, "visibility": visibility}
+
+
+def calibration_error(predicted: Sequence[float], true: Sequence[float]) -> float | None:
+    """The expected calibration error of estimated IoU, 0 to 1 (Guo et al. 2017, arXiv 1706.04599).
+
+    By how much estimates are off, on average over the masks of each tenth; None without masks.
+
+    Args:
+        predicted, true: IoU of the same masks, 0 to 1.
+    """
+    groups: dict[int, list[float]] = {}
+    for estimate, iou in zip(predicted, true, strict=True):
+        groups.setdefault(_tenth(estimate), []).append(estimate - iou)
+    return _share(sum(abs(sum(group)) for group in groups.values()), len(predicted))
+
+
+def _tenth(estimate: float) -> int:
+    """Which tenth an estimate lies in; the last one holds 1 too."""
+    return max(0, min(int(estimate * BINS), BINS - 1))
 
 
 def _joined(record: dict) -> list[dict]:
@@ -33,8 +55,8 @@ def _joined(record: dict) -> list[dict]:
 
 
 def _bin(number: int, pairs: list[dict]) -> dict:
-    """One tenth; the last one holds 1 too."""
-    inside = [pair for pair in pairs if min(int(pair["iou_score"] * BINS), BINS - 1) == number]
+    """One tenth of the estimates."""
+    inside = [pair for pair in pairs if _tenth(pair["iou_score"]) == number]
     return {
         "from": number / BINS,
         "to": (number + 1) / BINS,

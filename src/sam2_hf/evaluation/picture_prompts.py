@@ -80,7 +80,7 @@ class EncodedPicture:
 
 def click_curves(
     picture: EncodedPicture, truths: np.ndarray, max_clicks: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Clicks objects of one picture, each at the centre of its error, all of them at once.
 
     After the first click the candidate with the highest predicted IoU counts; later clicks ask for one mask and pass
@@ -91,12 +91,12 @@ def click_curves(
 
     Returns:
         IoU (objects, max_clicks); after the first click, IoU of the best candidate by truth (objects,); the last masks
-        (objects, height, width).
+        (objects, height, width); what the model estimated for its mask after the first click (objects,).
     """
     count = len(truths)
     prompts = [ObjectPrompt() for _ in range(count)]
     predicted, curves = np.zeros_like(truths), np.zeros((count, max_clicks))
-    logits, oracle = None, np.zeros(count)
+    logits, oracle, estimated = None, np.zeros(count), np.zeros(count)
     for step in range(max_clicks):
         active = [row for row in range(count) if _click(prompts[row], truths[row], predicted[row])]
         if active:
@@ -105,17 +105,21 @@ def click_curves(
             predicted[active] = picture.masks(answer.logits)
             if logits is None:  # nothing is perfect before the first click: every object is active
                 logits, oracle = answer.logits.clone(), _best_by_truth(picture, answer, truths)
+                estimated = answer.iou_scores.cpu().numpy()
             else:
                 logits[active] = answer.logits
         curves[:, step] = _ious(predicted, truths)
-    return curves, oracle, predicted
+    return curves, oracle, predicted, estimated
 
 
-def box_ious(picture: EncodedPicture, truths: np.ndarray, boxes: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
-    """IoU (objects,) of single masks for boxes [x0, y0, x1, y1], and the masks (objects, height, width)."""
+def box_ious(
+    picture: EncodedPicture, truths: np.ndarray, boxes: list[list[float]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """IoU (objects,) of single masks for boxes [x0, y0, x1, y1], the masks (objects, height, width), and the IoU that
+    the model estimated (objects,)."""
     answer = picture.ask([ObjectPrompt(box=box) for box in boxes])
     predicted = picture.masks(answer.logits)
-    return _ious(predicted, truths), predicted
+    return _ious(predicted, truths), predicted, answer.iou_scores.cpu().numpy()
 
 
 def jittered(box: list[float], size: tuple[int, int], seed: int, key: str) -> list[float]:

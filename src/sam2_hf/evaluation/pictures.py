@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sam2_hf.evaluation.calibration import calibration_error
 from sam2_hf.evaluation.curves import NOC_LIMIT, area_under_curve, number_of_clicks
 from sam2_hf.evaluation.metrics import tight_box
 from sam2_hf.evaluation.picture_prompts import EncodedPicture, box_ious, click_curves, jittered
@@ -119,24 +120,36 @@ class PictureProtocol(PictureMeasurement):
         return entries
 
     def _clicks(self, picture: EncodedPicture, truths: np.ndarray) -> list[dict]:
-        curves, oracle, predicted = click_curves(picture, truths, self.max_clicks)
+        curves, oracle, predicted, estimated = click_curves(picture, truths, self.max_clicks)
         rles = Masks.from_dense(predicted, picture.size).rle
         return [
-            {"clicks": curve.tolist(), "oracle": float(best), "score": float(curve[-1]), "rle": rle}
-            for curve, best, rle in zip(curves, oracle, rles, strict=True)
+            {
+                "clicks": curve.tolist(),
+                "oracle": float(best),
+                "estimate": float(estimate),
+                "score": float(curve[-1]),
+                "rle": rle,
+            }
+            for curve, best, estimate, rle in zip(curves, oracle, estimated, rles, strict=True)
         ]
 
     def _boxes(self, picture: EncodedPicture, truths: np.ndarray, keys: list[str]) -> list[dict]:
         boxes = [[float(side) for side in tight_box(truth)] for truth in truths]
-        ious, predicted = box_ious(picture, truths, boxes)
+        ious, predicted, estimated = box_ious(picture, truths, boxes)
         moved = []
         for seed in JITTER_SEEDS:
             noisy = [jittered(box, picture.size, seed, key) for box, key in zip(boxes, keys, strict=True)]
             moved.append(box_ious(picture, truths, noisy)[0])
         rles = Masks.from_dense(predicted, picture.size).rle
         return [
-            {"box": float(iou), "jittered": [float(value) for value in column], "score": float(iou), "rle": rle}
-            for iou, column, rle in zip(ious, np.transpose(moved), rles, strict=True)
+            {
+                "box": float(iou),
+                "jittered": [float(value) for value in column],
+                "estimate": float(estimate),
+                "score": float(iou),
+                "rle": rle,
+            }
+            for iou, column, estimate, rle in zip(ious, np.transpose(moved), estimated, rles, strict=True)
         ]
 
     def _add_baseline(self, answers: list[dict], image, truths: np.ndarray) -> None:
@@ -162,7 +175,7 @@ class PictureProtocol(PictureMeasurement):
             scores["jittered_box_mIoU"] = _mean([entry["jittered"] for entry in objects])
             if all("grabcut" in entry for entry in objects):
                 scores["grabcut_box_mIoU"] = _mean([entry["grabcut"] for entry in objects])
-            return scores
+            return scores | _calibration(objects, [entry["box"] for entry in objects])
         curves = np.array([entry["clicks"] for entry in objects])  # (objects, clicks)
         scores = {f"{k}_click_mIoU": _mean(curves[:, k - 1]) for k in REPORTED_CLICKS if k <= self.max_clicks}
         scores["oracle_1_click_mIoU"] = _mean([entry["oracle"] for entry in objects])
@@ -171,11 +184,18 @@ class PictureProtocol(PictureMeasurement):
             for quality in NOC_QUALITIES:
                 noc, failures = number_of_clicks(curves, quality)
                 scores |= {f"NoC@{100 * quality:.0f}": noc, f"NoF@{100 * quality:.0f}": failures}
-        return scores
+        return scores | _calibration(objects, curves[:, 0].tolist())
 
 
 def _entries(results: dict) -> list[tuple[str, dict]]:
     return [(record["name"], entry) for record in results["videos"] for entry in record["objects"]]
+
+
+def _calibration(objects: list[dict], true: list[float]) -> dict:
+    """How far the estimated IoU is off; nothing for records of earlier runs, which lack the estimates."""
+    if not objects or any("estimate" not in entry for entry in objects):
+        return {}
+    return {"calibration_error": 100 * calibration_error([entry["estimate"] for entry in objects], true)}
 
 
 def _mean(values) -> float:

@@ -1,14 +1,23 @@
-"""`GeneratorOptions`: how everything in a picture is found."""
+"""`GeneratorOptions`: how everything in a picture is found, and what a checkpoint recommends for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sam2_hf.errors import ConfigError
 from sam2_hf.processing.candidates import CROP_EDGE_MARGIN
 from sam2_hf.processing.crops import CROP_OVERLAP_RATIO
 
 SORT_KEYS = ("score", "area", "predicted_iou")
+THRESHOLDS = (  # what a checkpoint may recommend
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "stability_score_offset",
+    "box_nms_thresh",
+    "crop_nms_thresh",
+)
+LIBRARY_NAMES = {"crop_nms_thresh": "crops_nms_thresh", "box_nms_thresh": None}  # where transformers' pipeline differs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +73,34 @@ class GeneratorOptions:
             raise ValueError(f"`point_grids` has {len(self.point_grids)} layers, but {self.crop_n_layers + 1} are used")
         if self.sort_by not in SORT_KEYS:
             raise ValueError(f"`sort_by` must be one of {', '.join(SORT_KEYS)}, got {self.sort_by!r}")
+
+
+def recommended_thresholds(processor) -> dict[str, float]:
+    """What a checkpoint recommends for finding everything; nothing where its processor has no such block.
+
+    Args:
+        processor: or its image half.
+
+    Raises:
+        ConfigError: the block in the processor's file names something else, or a value that is no number.
+    """
+    found = getattr(getattr(processor, "image_processor", processor), "mask_generation", None) or {}
+    for name, value in found.items():
+        if name not in THRESHOLDS:
+            raise ConfigError(
+                f"`mask_generation` of the processor names {name!r}; thresholds are {', '.join(THRESHOLDS)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(f"`mask_generation` of the processor has {name}={value!r}, but it must be a number")
+    return dict(found)
+
+
+def library_thresholds(processor) -> dict[str, float]:
+    """The same by the names of transformers' own `mask-generation` pipeline, which suppresses between crops only."""
+    named = {LIBRARY_NAMES.get(name, name): value for name, value in recommended_thresholds(processor).items()}
+    return {name: value for name, value in named.items() if name is not None}
+
+
+def chosen_options(processor, given: dict) -> GeneratorOptions:
+    """The original's defaults, what the checkpoint recommends, and what was given, which always wins."""
+    return GeneratorOptions(**{**recommended_thresholds(processor), **given})

@@ -4,6 +4,7 @@ Per crop, in batches of points: decode three candidates each, drop by IoU, resiz
 sides, keep run lengths. Then suppression inside the crop and between crops.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,11 +17,12 @@ from torch import Tensor
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.outputs import ImageFeatures, PromptBatch
 from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
-from sam2_hf.pipelines.generator_options import GeneratorOptions
+from sam2_hf.pipelines.candidate_counts import CandidateCounts, NothingFoundWarning
+from sam2_hf.pipelines.generator_options import chosen_options
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.processing.candidates import clean_mask, ends_at_crop, inclusive_boxes, is_stable
 from sam2_hf.processing.crops import Crop, crops_of, layer_grids
-from sam2_hf.processing.masks import resize_logits
+from sam2_hf.processing.masks import resize_logits, stability_scores
 from sam2_hf.processing.pixels import split_batch, to_pixels
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt
@@ -114,7 +116,8 @@ class Sam2MaskGenerator:
     Args:
         model, processor: of the same size.
         progress: called with (crops done, all crops) of the picture at hand.
-        options: fields of `GeneratorOptions`.
+        options: fields of `GeneratorOptions`; thresholds that are left out are those that the processor's
+            `mask_generation` recommends, or the original's.
     """
 
     def __init__(
@@ -126,31 +129,38 @@ class Sam2MaskGenerator:
         **options,
     ):
         self.model, self.processor, self.progress = model, processor, progress
-        self.options = GeneratorOptions(**options)
+        self.options = chosen_options(processor, options)
 
     def __call__(self, images) -> ImageResult | list[ImageResult]:
         """Everything in a picture, or in each of a list of pictures.
 
         Returns:
             `ImageResult`; `prompts` holds the click that found each mask. Boxes are on pixel edges. Nothing found is a
-            result of length 0.
+            result of length 0, with a `NothingFoundWarning` that says which threshold all candidates fell to.
         """
-        if isinstance(images, (list, tuple)) or getattr(images, "ndim", 3) == 4:
-            return list(self.results(split_batch(images)))
-        return next(self.results([images]))
+        is_batch = isinstance(images, (list, tuple)) or getattr(images, "ndim", 3) == 4
+        results = list(self.results(split_batch(images) if is_batch else [images]))
+        for number, result in enumerate(results):
+            if result.why_empty is not None:
+                where = f"picture {number}: " if is_batch else ""
+                warnings.warn(f"{where}nothing was found: {result.why_empty}", NothingFoundWarning, stacklevel=2)
+        return results if is_batch else results[0]
 
     def results(self, images: Iterable) -> Iterator[ImageResult]:
-        """Everything in picture after picture, which are read as they are needed."""
+        """Everything in picture after picture, which are read as they are needed.
+
+        No warning is given; `why_empty` of a result without masks says which threshold all candidates fell to.
+        """
         work = self._work(images)
-        found: list[_Found] = []
+        found, counts = [], CandidateCounts(self.options)
         while batch := list(islice(work, self.options.batch_size)):
             for item, features in zip(batch, self._encoded(batch), strict=True):
-                found.append(self._crop(features, item))
+                found.append(self._crop(features, item, counts))
                 if self.progress is not None:
                     self.progress(item.number + 1, item.count)
                 if item.number + 1 == item.count:
-                    yield self._result(item, found)
-                    found = []
+                    yield self._result(item, found, counts)
+                    found, counts = [], CandidateCounts(self.options)
 
     def _work(self, images: Iterable) -> Iterator["_CropOfPicture"]:
         """The crops of all pictures, one after the other."""
@@ -174,7 +184,7 @@ class Sam2MaskGenerator:
         features = self.model.recall(self.model.encode_image(inputs["pixel_values"].to(self.model.device)))
         return [features.of_picture(index) for index in range(len(batch))]
 
-    def _result(self, item: "_CropOfPicture", parts: Sequence["_Found"]) -> ImageResult:
+    def _result(self, item: "_CropOfPicture", parts: Sequence["_Found"], counts: CandidateCounts) -> ImageResult:
         """What the crops of a picture found, as a result."""
         found = self._sorted(self._clean(self._between_crops(parts), item.size))
         masks = Masks(found.rle, item.size)
@@ -189,6 +199,7 @@ class Sam2MaskGenerator:
             object_scores=found.object_scores.float().cpu().numpy(),
             prompts=tuple(ObjectPrompt(points=[point], labels=[1], box=[]) for point in found.points.tolist()),
             image=item.pixels,
+            why_empty=None if len(found) else counts.why_empty(),
         )
 
     # Crops
@@ -203,10 +214,10 @@ class Sam2MaskGenerator:
         return found.take(box_suppression(found.boxes, 1 / areas, self.options.crop_nms_thresh))  # small crops win
 
     @torch.inference_mode()
-    def _crop(self, features: ImageFeatures, item: "_CropOfPicture") -> "_Found":
+    def _crop(self, features: ImageFeatures, item: "_CropOfPicture", counts: CandidateCounts) -> "_Found":
         """What one crop found, after suppression inside it."""
         batches = item.grid.split(self.options.points_per_batch)
-        parts = [part for batch in batches if len(part := self._batch(features, batch, item.crop, item.size))]
+        parts = [part for batch in batches if len(part := self._batch(features, batch, item, counts))]
         found = _Found.joined(parts)
         if not len(found):
             return found
@@ -214,7 +225,9 @@ class Sam2MaskGenerator:
 
     # Points
 
-    def _batch(self, features: ImageFeatures, points: Tensor, crop: Crop, size: tuple[int, int]) -> _Found:
+    def _batch(
+        self, features: ImageFeatures, points: Tensor, item: "_CropOfPicture", counts: CandidateCounts
+    ) -> _Found:
         """Masks of one batch of points, (n, 2) fractions of the crop."""
         options = self.options
         prediction = self._decode(features, points, None, options.multimask_output)
@@ -225,12 +238,16 @@ class Sam2MaskGenerator:
         if options.use_m2m:
             refined = self._refine(features, points, logits)
             logits, iou, scores = refined.mask_logits[:, 0], refined.iou_scores[:, 0], refined.object_score_logits[:, 0]
+        counts.seen(iou, stability_scores(logits, options.mask_threshold, options.stability_score_offset))
         keep = iou > options.pred_iou_thresh if options.pred_iou_thresh > 0 else torch.ones_like(iou, dtype=torch.bool)
+        counts.by_iou += int((~keep).sum())
+        passed = int(keep.sum())
         if options.stability_score_thresh > 0:  # enlarging cannot raise a logit: these have no stable core
             keep &= logits.flatten(1).amax(dim=1) > options.mask_threshold + options.stability_score_offset
         kept = keep.nonzero()[:, 0]
+        counts.by_stability += passed - len(kept)
         parts = [
-            self._full_size(logits[part], iou[part], scores[part], points[part.cpu()], crop, size)
+            self._full_size(logits[part], iou[part], scores[part], points[part.cpu()], item, counts)
             for part in kept.split(options.points_per_batch)
         ]
         return _Found.joined([part for part in parts if len(part)])
@@ -252,10 +269,16 @@ class Sam2MaskGenerator:
         return self._decode(features, points, clamped, False)
 
     def _full_size(
-        self, logits: Tensor, iou: Tensor, scores: Tensor, points: Tensor, crop: Crop, size: tuple[int, int]
+        self,
+        logits: Tensor,
+        iou: Tensor,
+        scores: Tensor,
+        points: Tensor,
+        item: "_CropOfPicture",
+        counts: CandidateCounts,
     ) -> _Found:
         """Candidates at the crop's size: stable ones that the crop has not cut off, as run lengths of the picture."""
-        options = self.options
+        options, crop, size = self.options, item.crop, item.size
         full = resize_logits(logits[:, None], crop.size)[:, 0]
         stability, keep = is_stable(
             full, options.stability_score_thresh, options.mask_threshold, options.stability_score_offset
@@ -263,7 +286,10 @@ class Sam2MaskGenerator:
         masks = full > options.mask_threshold
         x0, y0, x1, y1 = crop.box
         boxes = inclusive_boxes(masks) + torch.tensor([x0, y0, x0, y0], device=masks.device)
-        keep &= ~ends_at_crop(boxes, crop.box, size, options.crop_edge_margin)
+        is_cut_off = ends_at_crop(boxes, crop.box, size, options.crop_edge_margin)
+        counts.by_stability += int((~keep).sum())
+        counts.by_crop += int((keep & is_cut_off).sum())
+        keep &= ~is_cut_off
         index = keep.nonzero()[:, 0]
         dense = np.zeros((len(index), *size), dtype=bool)
         dense[:, y0:y1, x0:x1] = masks[index].cpu().numpy()

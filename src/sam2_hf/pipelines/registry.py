@@ -21,6 +21,7 @@ from sam2_hf.checkpoints.loading import load
 from sam2_hf.errors import ConfigError
 from sam2_hf.modeling.configuration import IMAGE_ONLY_MODEL_TYPE, Sam2Config
 from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.pipelines.generator_options import library_thresholds
 from sam2_hf.pipelines.picture_task import PromptableSegmentationPipeline
 from sam2_hf.pipelines.video_task import VideoObjectSegmentationPipeline
 from sam2_hf.processing.image import Sam2ImageProcessor
@@ -79,6 +80,8 @@ def pipeline(
     else:
         raise ConfigError(f"`model` is a name, a path or a sam2_hf.Sam2Model, got {type(model).__name__}")
     image_processor = getattr(processor, "image_processor", processor)
+    if task == LIBRARY_TASK:
+        options = {**library_thresholds(image_processor), **options}
     return library_pipeline(task, model=model, image_processor=image_processor, device=model.device, **options)
 
 

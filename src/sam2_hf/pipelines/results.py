@@ -44,6 +44,7 @@ class ImageResult:
         logits: (N, low, low) of the masks at low resolution, above 0 inside, or None. Not saved.
         timings: milliseconds of each stage.
         image: the picture itself, for drawing; a tensor is (3, height, width). Not saved.
+        why_empty: where everything was asked for and nothing kept, what the candidates fell to; else None. Not saved.
     """
 
     size: tuple[int, int]
@@ -62,6 +63,7 @@ class ImageResult:
     logits: Tensor | None = field(default=None, repr=False)
     timings: dict[str, float] = field(default_factory=dict)
     image: Any = field(default=None, repr=False)
+    why_empty: str | None = None
 
     def __post_init__(self):
         ids = tuple(key.item() if isinstance(key, np.generic) else key for key in self.object_ids)

@@ -4,6 +4,7 @@ The first frame is looked at as a whole, and so is every n-th frame after it. A 
 by objects that are being followed is a new object. Frames are taken one at a time, like those of a stream.
 """
 
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -12,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.pipelines.candidate_counts import NothingFoundWarning
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.video import VideoFrameResult, frame_result
@@ -88,6 +90,7 @@ class Sam2VideoMaskGenerator:
         own = {name: options.pop(name) for name in OWN_OPTIONS if name in options}
         self.options = VideoGeneratorOptions(**own)
         self.finder = finder or Sam2MaskGenerator(model, processor, **options)
+        self.find = self._found if finder is None else finder
 
     def __call__(self, video, **span) -> Iterator[VideoFrameResult]:
         """Everything in a video, frame by frame.
@@ -98,9 +101,20 @@ class Sam2VideoMaskGenerator:
 
         Returns:
             Results of every frame looked at; one without objects is a result of length 0. Labels and classes are those
-            that the finder gave where it found the object.
+            that the finder gave where it found the object. A video in which nothing is ever found ends with a
+            `NothingFoundWarning` that says which threshold all candidates fell to.
         """
-        return self.begin(video, VideoSpan(**span)).results()
+        return self._warned(self.begin(video, VideoSpan(**span)))
+
+    def _warned(self, run: "VideoGeneration") -> Iterator[VideoFrameResult]:
+        yield from run.results()
+        if run.why_empty is not None:
+            message = f"nothing was found in the video: at the last look {run.why_empty}"
+            warnings.warn(message, NothingFoundWarning, stacklevel=2)
+
+    def _found(self, pixels: Tensor) -> ImageResult:
+        """What the generator finds, without a warning: that a single look finds nothing is no news."""
+        return next(self.finder.results([pixels]))
 
     def begin(self, video, span: VideoSpan) -> "VideoGeneration":
         """A run that can be saved and gone on with."""
@@ -113,6 +127,7 @@ class VideoGeneration:
     Attributes:
         session: what is remembered.
         rows: frames looked at so far.
+        why_empty: while nothing has been found, what the candidates of the last look fell to.
     """
 
     def __init__(self, generator: Sam2VideoMaskGenerator, video, span: VideoSpan):
@@ -126,6 +141,7 @@ class VideoGeneration:
         frames = frames_of_span(video, span)
         self._stream = stream_from(frames)
         self._source = frames_from(frames) if self._stream is None else None
+        self.why_empty: str | None = None
         self._next_id = 1
         self._unseen: dict[int, int] = {}  # object id -> frames since it was seen
         self._labels: dict[int, tuple[str | None, int]] = {}
@@ -190,13 +206,14 @@ class VideoGeneration:
 
     def _look(self, pixels: Tensor, shown: FrameMasks) -> FrameMasks:
         """Finds new objects on a frame."""
-        found = self.generator.finder(pixels)
+        found = self.generator.find(pixels)
         new = self._new(found, shown)
         masks = {}
         for index in new:
             masks[self._next_id] = found.masks[index]
             self._labels[self._next_id] = found.labels[index], int(found.class_ids[index])
             self._next_id += 1
+        self.why_empty = found.why_empty if self._next_id == 1 else None
         return self.session.add_masks(frame_index=shown.frame_index, masks=masks) if masks else shown
 
     def _new(self, found: ImageResult, shown: FrameMasks) -> list[int]:

@@ -24,9 +24,12 @@ class Sam2ImageProcessorKwargs(ImagesKwargs, total=False):
     """Keyword arguments of `Sam2ImageProcessor` beyond the library's own.
 
     mask_size (`dict[str, int]`): height and width of the decoder's masks, the size of `labels`.
+    mask_generation (`dict[str, float]`): thresholds that a checkpoint recommends for finding everything, by their names
+        in `sam2_hf.pipelines.generator_options`; None: the original's.
     """
 
     mask_size: int | dict[str, int] | None
+    mask_generation: dict[str, float] | None
 
 
 class Sam2ImageProcessor(BaseImageProcessor):
@@ -44,6 +47,7 @@ class Sam2ImageProcessor(BaseImageProcessor):
     image_std = IMAGENET_DEFAULT_STD
     size = {"height": 1024, "width": 1024}  # noqa: RUF012
     mask_size = {"height": 256, "width": 256}  # noqa: RUF012
+    mask_generation = None
     do_resize = True
     do_rescale = True
     do_normalize = True

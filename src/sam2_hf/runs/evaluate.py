@@ -211,6 +211,7 @@ class _Evaluation:
             "pred_iou_thresh": settings.min_iou,
             "stability_score_thresh": settings.min_stability,
         }
+        generator = {name: value for name, value in generator.items() if value is not None}
         return Choices(
             prompt=settings.first_prompt,
             max_clicks=settings.max_clicks,

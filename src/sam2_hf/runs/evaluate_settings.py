@@ -23,7 +23,7 @@ class EvaluateSettings(RunSettings):
         prompt: of `semi`, one of `PROMPTS`.
         all_masks: of `semi`, every true mask is a prompt.
         max_clicks: of `clicks`, per object.
-        points_per_side, min_iou, min_stability: of `everything`.
+        points_per_side, min_iou, min_stability: of `everything`; None: as the checkpoint recommends.
         pred: of `metrics`, the folder of masks to score.
         upstream: track as the released numbers were made.
         fill_hole_area: in low-resolution pixels; None: as the policy has it.
@@ -42,8 +42,8 @@ class EvaluateSettings(RunSettings):
     all_masks: bool = False
     max_clicks: int = 5
     points_per_side: int = 32
-    min_iou: float = 0.8
-    min_stability: float = 0.95
+    min_iou: float | None = None
+    min_stability: float | None = None
     pred: str | None = None
     upstream: bool = False
     fill_hole_area: int | None = None

@@ -29,6 +29,7 @@ from sam2_hf.runs.predict_outputs import PROMPTS
 from sam2_hf.runs.predict_plan import PredictPlan, plan_of
 from sam2_hf.runs.predict_records import PictureRecords
 from sam2_hf.runs.predict_settings import PredictSettings
+from sam2_hf.runs.settings import in_options
 
 FAILURES = (Sam2Error, ValueError, OverflowError)  # of one picture; a full disk or missing memory ends the run
 Say = Callable[[str], None]
@@ -195,6 +196,8 @@ class _Job:
         for file in files:
             self.say(str(file))
         self.say(f"{item.source}: {replace(result, timings=spent).summary()}")
+        if found.why_empty is not None:
+            self.say(f"{item.source}: nothing was found: {in_options(found.why_empty)}")
         if self.settings.show:
             self.outputs.overlay(result).show()
 

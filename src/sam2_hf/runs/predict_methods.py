@@ -15,14 +15,15 @@ def method_of(settings: PredictSettings, network, processor) -> "FromPrompts | E
     how = {
         "points_per_side": settings.points_per_side,
         "crop_n_layers": settings.crop_layers,
+        "min_mask_region_area": settings.min_region_area,
+    }
+    given = {
         "box_nms_thresh": settings.nms,
         "crop_nms_thresh": settings.nms,
         "stability_score_thresh": settings.min_stability,
-        "min_mask_region_area": settings.min_region_area,
+        "pred_iou_thresh": settings.min_iou,
     }
-    if settings.min_iou is not None:
-        how["pred_iou_thresh"] = settings.min_iou
-    return Everything(network, processor, how)
+    return Everything(network, processor, how | {name: value for name, value in given.items() if value is not None})
 
 
 class FromPrompts:

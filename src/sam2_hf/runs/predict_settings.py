@@ -30,7 +30,7 @@ class PredictSettings(RunSettings):
         max_hole_area, max_sprinkle_area: holes to fill and specks to remove, in low-resolution pixels.
         everything: find all objects, without prompts, by a grid of `points_per_side` clicks along each side, again in
             parts of the picture for each of `crop_layers`; `nms`, `min_stability`, `min_region_area` and `max_det`
-            decide what is kept.
+            decide what is kept (None: as the checkpoint recommends, else the original's 0.7 and 0.95).
         min_iou: least estimated IoU; None: 0, and what the generator has for everything.
         min_area: in pixels.
         recursive: folders with all folders in them.
@@ -52,8 +52,8 @@ class PredictSettings(RunSettings):
     everything: bool = False
     points_per_side: int = 32
     crop_layers: int = 0
-    nms: float = 0.7
-    min_stability: float = 0.95
+    nms: float | None = None
+    min_stability: float | None = None
     min_region_area: float = 0.0
     max_det: int = 300
     min_iou: float | None = None

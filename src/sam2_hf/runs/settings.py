@@ -7,6 +7,7 @@ from typing import Any
 from sam2_hf.disk.run_folder import RunFolder
 from sam2_hf.errors import ConfigError
 
+THRESHOLD_OPTIONS = {"pred_iou_thresh=": "--min-iou ", "stability_score_thresh=": "--min-stability "}
 FREE = "may differ when a run is gone on with"
 
 
@@ -67,6 +68,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def in_options(text: str) -> str:
+    """A sentence about thresholds with the names that they have on the command line."""
+    for name, option in THRESHOLD_OPTIONS.items():
+        text = text.replace(name, option)
+    return text
 
 
 def next_folder(command: str, *, reserve: bool = True) -> Path:

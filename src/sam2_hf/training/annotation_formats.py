@@ -56,6 +56,10 @@ class PictureClip(LabelledClip):
     def frame_name(self, index: int) -> str:
         return self.path.stem
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
         masks = {key: shape(self.size) for key, shape in self.shapes.items()}
@@ -72,7 +76,7 @@ class SavClip(LabelledClip):
     """
 
     def __init__(self, path: Path, annotation: Path):
-        self.name, self.path = path.stem, path
+        self.name, self.path, self.annotation = path.stem, path, annotation
         masklets = _json(annotation)["masklet"]
         self._masklets = [(number, objects) for number, objects in enumerate(masklets) if None not in objects]
         self.labelled_frames = tuple(range(len(self._masklets)))
@@ -96,6 +100,10 @@ class SavClip(LabelledClip):
 
     def frame_name(self, index: int) -> str:
         return f"{self._masklets[index][0] * SAV_ANNOTATION_STRIDE:05d}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, self.annotation)
 
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)

@@ -1,15 +1,18 @@
 """From a configuration to what a run needs: sources of clips, and a model with random weights."""
 
-from dataclasses import replace
+import zlib
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sam2_hf.errors import SourceError
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.training.config import SCENES, TABLE, DataConfig, TrainConfig
+from sam2_hf.training.config import PYTHON, SCENES, TABLE, DataConfig, TrainConfig
+from sam2_hf.training.decoded import FramesInMemory, FramesOnDisk
 from sam2_hf.training.formats import LabelledClip, open_dataset
 from sam2_hf.training.mixing import MixedSource
+from sam2_hf.training.own_sources import Lender, open_own_source
 from sam2_hf.training.scene_textures import PictureLibrary
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.sources import ClipSource, SceneSource, Source
@@ -24,14 +27,13 @@ def build_sources(config: TrainConfig, root: str | Path | None = None) -> list[M
         config: of the run.
         root: where relative folders of the configuration start; default: here.
     """
-    base = Path() if root is None else Path(root)
-    return [_mixed_source(entry, base) for entry in config.data]
+    return [_mixed_source(entry, _folders(config, root)) for entry in config.data]
 
 
 def build_validation(config: TrainConfig, root: str | Path | None = None) -> list[MixedSource]:
     """Opens the data that are held out, not augmented and each clip taken once."""
-    base = Path() if root is None else Path(root)
-    return [_mixed_source(replace(entry, augment=NO_AUGMENTATION, repeat=1.0), base) for entry in config.validation]
+    once = [replace(entry, augment=NO_AUGMENTATION, repeat=1.0) for entry in config.validation]
+    return [_mixed_source(entry, _folders(config, root)) for entry in once]
 
 
 def random_model(config: TrainConfig) -> Sam2Model:
@@ -60,7 +62,7 @@ def hold_out_clips(config: TrainConfig, share: float, root: str | Path | None = 
     """Takes every n-th clip of each data set out of training and into validation.
 
     Args:
-        config: of the run; scenes and tables are left as they are.
+        config: of the run; scenes, tables and sources of your own are left as they are.
         share: of the clips, in (0, 1).
         root: as for `build_sources`.
 
@@ -70,7 +72,7 @@ def hold_out_clips(config: TrainConfig, share: float, root: str | Path | None = 
     base = Path() if root is None else Path(root)
     data, validation, names = [], list(config.validation), []
     for entry in config.data:
-        if entry.kind in (SCENES, TABLE):
+        if entry.kind in (SCENES, TABLE, PYTHON):
             data.append(entry)
             continue
         clips = [clip.name for clip in open_clips(entry, base)]
@@ -97,7 +99,10 @@ def open_clips(entry: DataConfig, base: Path) -> list[LabelledClip]:
     Raises:
         SourceError: none is left, or a pattern matches nothing.
     """
-    clips = open_dataset(entry.kind, base / entry.root, **entry.options)
+    return _chosen(entry, open_dataset(entry.kind, base / entry.root, **entry.options))
+
+
+def _chosen(entry: DataConfig, clips: list[LabelledClip]) -> list[LabelledClip]:
     for pattern in (*entry.include, *entry.exclude):
         if not any(fnmatchcase(clip.name, pattern) for clip in clips):
             raise SourceError(
@@ -110,20 +115,45 @@ def open_clips(entry: DataConfig, base: Path) -> list[LabelledClip]:
     return kept
 
 
-def _mixed_source(entry: DataConfig, base: Path) -> MixedSource:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folders:
+    """Where data is, and where decoded frames are kept; None: in memory."""
+
+    base: Path
+    cache: Path | None
+
+    def open(self, entry: DataConfig) -> Lender:
+        """The clips of an entry and their frames; the cache holds all clips of a data set, whatever the entry takes."""
+        clips = open_dataset(entry.kind, self.base / entry.root, **entry.options)
+        chosen = _chosen(entry, clips)
+        if self.cache is None or entry.max_side is None:
+            return Lender(clips=chosen, frames=FramesInMemory(chosen, entry.max_side))
+        made_from = f"{(self.base / entry.root).resolve()} {sorted(entry.options.items())}"
+        folder = self.cache / f"{Path(entry.root).name}-{entry.max_side}-{zlib.crc32(made_from.encode()):08x}"
+        return Lender(clips=chosen, frames=FramesOnDisk.open(clips, folder, entry.max_side).of(chosen))
+
+
+def _folders(config: TrainConfig, root: str | Path | None) -> _Folders:
+    return _Folders(base=Path(root or ""), cache=None if config.cache is None else Path(config.cache))
+
+
+def _mixed_source(entry: DataConfig, folders: _Folders) -> MixedSource:
     return MixedSource(
-        source=_source(entry, base), augment=entry.augment, batch_size=entry.batch_size, repeat=entry.repeat
+        source=_source(entry, folders), augment=entry.augment, batch_size=entry.batch_size, repeat=entry.repeat
     )
 
 
-def _source(entry: DataConfig, base: Path) -> Source:
+def _source(entry: DataConfig, folders: _Folders) -> Source:
     if entry.kind == TABLE:
         columns = {name: entry.options[name] for name in ("image", "masks") if name in entry.options}
         others = {name: value for name, value in entry.options.items() if name not in columns}
         return StreamSource(open_table(entry.root, **others), entry.count, entry.sampling, **columns)
+    if entry.kind == PYTHON:
+        return open_own_source(entry, folders.base, [folders.open(lender) for lender in entry.library])
     if entry.kind != SCENES:
-        return ClipSource(open_clips(entry, base), entry.sampling, entry.max_side)
-    clips = [clip for lender in entry.library for clip in open_clips(lender, base)]
+        opened = folders.open(entry)
+        return ClipSource(opened.clips, entry.sampling, frames=opened.frames)
+    clips = [clip for lender in entry.library for clip in open_clips(lender, folders.base)]
     return SceneSource(SceneRenderer(entry.scenes, PictureLibrary.from_clips(clips)), entry.count, entry.sampling)
 
 

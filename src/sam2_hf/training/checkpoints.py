@@ -17,7 +17,17 @@ from sam2_hf.training.config import DataConfig, TrainConfig
 logger = logging.get_logger(__name__)
 
 STATE, LOG, CONFIG, MODEL, BEST = "checkpoint.pt", "log.jsonl", "config.json", "model", "best"
-MAY_CHANGE = ("output", "workers", "save_every", "log_every", "validate_every", "trackers", "epochs", "max_steps")
+MAY_CHANGE = (
+    "output",
+    "workers",
+    "cache",
+    "save_every",
+    "log_every",
+    "validate_every",
+    "trackers",
+    "epochs",
+    "max_steps",
+)
 
 
 class TrainingFolder:

@@ -14,7 +14,8 @@ from sam2_hf.training.scenes import SceneOptions
 from sam2_hf.training.sources import SamplingOptions
 from sam2_hf.training.transforms import AugmentOptions
 
-SCENES, TABLE = "scenes", "table"
+SCENES, TABLE, PYTHON = "scenes", "table", "python"
+LIST_MARK = "@"  # "@FILE" among names: one name a line of a file beside the configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +23,19 @@ class DataConfig:
     """One source of clips.
 
     Attributes:
-        kind: of `formats.open_dataset`, "scenes" for made-up ones, or "table" for a data set of the Hub.
-        root: folder of the data set, or name of the table.
-        options: of its kind, see `formats` and `streams`.
-        include, exclude: names of clips, with * for anything; empty `include` takes all.
+        kind: of `formats.open_dataset`, "scenes" for made-up ones, "table" for a data set of the Hub, or "python" for a
+            source of your own, see `own_sources`.
+        root: folder of the data set, name of the table, or a Python file beside the configuration.
+        options: of its kind, see `formats`, `streams` and `own_sources`.
+        include, exclude: names of clips, with * for anything; empty `include` takes all. "@FILE" stands for names in a
+            file beside the configuration.
         sampling, augment: which part of a clip, and how it is changed.
         batch_size: clips of a batch on one process.
         repeat: how often an epoch takes every clip.
-        max_side: keep decoded frames in memory, at most this long.
+        max_side: keep decoded frames, at most this long: in memory, or in the run's `cache`.
         scenes: what made-up clips look like.
         count: how many made-up clips, or rows of a table, an epoch has.
-        library: data sets whose pictures lend made-up scenes their surfaces, as entries of this kind.
+        library: data sets that lend made-up scenes and sources of your own their pictures, as entries of this kind.
     """
 
     kind: str
@@ -95,6 +98,7 @@ class TrainConfig:
         gradient_checkpointing: recompute the blocks of the trunk instead of keeping them.
         compile: compile the image encoder.
         seed, workers: of everything that is drawn; processes that prepare data.
+        cache: folder of decoded frames, made by the first run and shared by all; None: each process keeps its own.
         save_every, log_every: in steps; the run can be resumed from the last save.
         validate_every: in epochs; 0 for never.
         trackers: "trackio", "tensorboard", ... through accelerate.
@@ -126,6 +130,7 @@ class TrainConfig:
     compile: bool = False
     seed: int = 123
     workers: int = 2
+    cache: str | None = None
     save_every: int = 500
     log_every: int = 20
     validate_every: int = 1
@@ -168,7 +173,32 @@ def read_config(path: str | Path, **overrides) -> TrainConfig:
         raise SourceError(f"{path}: there is no such file") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: is not JSON ({error})") from error
-    return from_dict(TrainConfig, {**values, **overrides}, path.name)
+    return from_dict(TrainConfig, {**_beside(values, path.parent), **overrides}, path.name)
+
+
+def _beside(values: Any, folder: Path) -> Any:
+    """The same values with files beside the configuration found: lists of names read, Python files by their path."""
+    if isinstance(values, list):
+        return [_beside(value, folder) for value in values]
+    if not isinstance(values, dict):
+        return values
+    found = {name: _beside(value, folder) for name, value in values.items()}
+    for name in ("include", "exclude"):
+        if isinstance(found.get(name), list):
+            found[name] = [line for pattern in found[name] for line in _names(pattern, folder)]
+    if found.get("kind") == PYTHON and isinstance(found.get("root"), str):
+        found["root"] = str((folder / found["root"]).resolve())
+    return found
+
+
+def _names(pattern: Any, folder: Path) -> list:
+    if not (isinstance(pattern, str) and pattern.startswith(LIST_MARK)):
+        return [pattern]
+    path = folder / pattern.removeprefix(LIST_MARK)
+    try:
+        return path.read_text().split()
+    except FileNotFoundError as error:
+        raise SourceError(f"{path}: there is no such file, but the configuration takes names from it") from error
 
 
 def from_dict(kind: type, values: Any, where: str):

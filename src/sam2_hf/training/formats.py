@@ -62,6 +62,11 @@ class LabelledClip(ABC):
         """What the data set calls a frame."""
         return f"{index:05d}"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from; a change of one of them makes decoded frames outdated."""
+        return ()
+
     @cached_property
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames."""
@@ -94,6 +99,10 @@ class FrameFilesClip(LabelledClip):
 
     def frame_name(self, index: int) -> str:
         return self.frames[index].stem
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self.frames)
 
 
 class IdMapClip(FrameFilesClip):
@@ -133,6 +142,10 @@ class IdMapClip(FrameFilesClip):
         self.check_labelled(index)
         ids = self._ids(index)
         return {key: ids == key for key in self.object_ids}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*self.frames, *self.truth.values())
 
     def void(self, index: int) -> np.ndarray | None:
         if self.void_value is None:
@@ -175,6 +188,11 @@ class ObjectFoldersClip(FrameFilesClip):
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
         return {key: self._mask(path / f"{self.frame_name(index)}.png") for key, path in self._folders.items()}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        truth = (file for folder in self._folders.values() for file in natural_order(folder.glob("*.png")))
+        return (*self.frames, *truth)
 
     def has_truth(self, object_id: int, index: int) -> bool:
         """Whether the object has a file of its own for this frame."""

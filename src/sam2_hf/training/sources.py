@@ -6,10 +6,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from sam2_hf.errors import ConfigError, SourceError
+from sam2_hf.training.decoded import DecodedFrame, DecodedFrames, FramesInMemory
 from sam2_hf.training.formats import LabelledClip
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.transforms import RawClip
@@ -59,20 +59,27 @@ class ClipSource:
         clips: of one data set; each at least `num_frames` labelled frames long.
         options: which part is taken.
         max_side: decoded frames are kept in memory, at most this long; None: decode again every time, at full size.
+        frames: where decoded frames come from instead, see `decoded`.
 
     Raises:
         SourceError: a clip is too short or has no object.
     """
 
-    def __init__(self, clips: Sequence[LabelledClip], options: SamplingOptions, max_side: int | None = None):
+    def __init__(
+        self,
+        clips: Sequence[LabelledClip],
+        options: SamplingOptions,
+        max_side: int | None = None,
+        frames: DecodedFrames | None = None,
+    ):
         for clip in clips:
             if len(clip.labelled_frames) < options.num_frames:
                 raise SourceError(
                     f"{clip.name}: has {len(clip.labelled_frames)} labelled frames, but samples are "
                     f"{options.num_frames} frames long; lower `num_frames` or leave the clip out"
                 )
-        self.clips, self.options, self.max_side = list(clips), options, max_side
-        self._kept: dict[tuple[int, int], _Decoded] = {}
+        self.clips, self.options = list(clips), options
+        self.frames = FramesInMemory(self.clips, max_side) if frames is None else frames
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -96,59 +103,28 @@ class ClipSource:
         return picks[::-1] if rng.random() < self.options.reverse else picks
 
     def _objects(self, index: int, frame: int, rng: np.random.Generator) -> list[int]:
-        shares = self._decoded(index, frame).shares
+        shares = self.frames.get(index, frame).shares
         visible = [key for key, share in shares.items() if 0 < share <= self.options.max_area]
         count = min(len(visible), self.options.max_objects)
         chosen = [visible[pick] for pick in rng.choice(len(visible), count, replace=False)] if count else []
         return repeated(chosen, self.options.max_objects) if self.options.fill_objects else chosen
 
     def _read(self, index: int, frames: list[int], chosen: list[int]) -> RawClip:
-        decoded = [self._decoded(index, frame) for frame in frames]
+        decoded = [self.frames.get(index, frame) for frame in frames]
         return RawClip(
             frames=torch.from_numpy(np.stack([one.pixels for one in decoded])).permute(0, 3, 1, 2),
             masks=torch.from_numpy(np.stack([one.masks(chosen) for one in decoded], axis=1)),
-            void=self._void(index, frames, decoded[0].pixels.shape[:2]),
+            void=_void(decoded),
             name=self.clips[index].name,
         )
 
-    def _void(self, index: int, frames: list[int], size: tuple[int, int]) -> Tensor | None:
-        voids = [self.clips[index].void(frame) for frame in frames]
-        if all(void is None for void in voids):
-            return None
-        whole = [np.zeros(self.clips[index].size, bool) if void is None else void for void in voids]
-        return torch.from_numpy(np.stack([_resized(void, size) for void in whole]))
 
-    def _decoded(self, index: int, frame: int) -> "_Decoded":
-        if (index, frame) in self._kept:
-            return self._kept[index, frame]
-        clip = self.clips[index]
-        picture, masks = clip.frame(frame), clip.masks(frame)
-        scale = 1.0 if self.max_side is None else min(1.0, self.max_side / max(picture.size))
-        size = (max(1, round(picture.height * scale)), max(1, round(picture.width * scale)))
-        pixels = np.array(picture.resize(size[::-1], Image.Resampling.BILINEAR))
-        small = {key: _resized(mask, size) for key, mask in masks.items()}
-        decoded = _Decoded(
-            pixels=pixels,
-            packed={key: np.packbits(mask, axis=-1) for key, mask in small.items()},
-            shares={key: float(mask.mean()) for key, mask in small.items()},
-        )
-        if self.max_side is not None:
-            self._kept[index, frame] = decoded
-        return decoded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decoded:
-    """A frame in memory: (height, width, 3) pixels, masks packed by bits, and what share each covers."""
-
-    pixels: np.ndarray
-    packed: dict[int, np.ndarray]
-    shares: dict[int, float]
-
-    def masks(self, chosen: list[int]) -> np.ndarray:
-        """(objects, height, width) bool."""
-        width = self.pixels.shape[1]
-        return np.stack([np.unpackbits(self.packed[key], axis=-1, count=width).astype(bool) for key in chosen])
+def _void(decoded: list[DecodedFrame]) -> Tensor | None:
+    voids = [one.void for one in decoded]
+    if all(void is None for void in voids):
+        return None
+    nothing = np.zeros(decoded[0].pixels.shape[:2], bool)
+    return torch.from_numpy(np.stack([nothing if void is None else void for void in voids]))
 
 
 class SceneSource:
@@ -186,10 +162,3 @@ class SceneSource:
 def repeated(objects: list[int], count: int) -> list[int]:
     """The same objects over and over, up to a number of them."""
     return [objects[index % len(objects)] for index in range(count)] if objects else []
-
-
-def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(height, width) bool at another size; inside where at least half of a pixel is."""
-    if mask.shape == tuple(size):
-        return mask
-    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX)) >= 128
