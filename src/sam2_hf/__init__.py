@@ -17,6 +17,7 @@ _HOME = {
     "Sam2Model": "sam2_hf.modeling.model",
     "Sam2Processor": "sam2_hf.processing.processor",
     "Sam2VideoMaskGenerator": "sam2_hf.pipelines.video_generation",
+    "Sam2VisionModel": "sam2_hf.modeling.pretrained",
     "TrackingPolicy": "sam2_hf.tracking.policy",
     "VideoFrameResult": "sam2_hf.pipelines.video",
     "pipeline": "sam2_hf.pipelines.registry",
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sam2_hf.assets import EMBEDDED_CHECKPOINT
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
+    from sam2_hf.modeling.pretrained import Sam2VisionModel
     from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
     from sam2_hf.pipelines.registry import pipeline, register_auto_classes
     from sam2_hf.pipelines.results import ImageResult
@@ -49,6 +51,7 @@ __all__ = [
     "Sam2Model",
     "Sam2Processor",
     "Sam2VideoMaskGenerator",
+    "Sam2VisionModel",
     "TrackingPolicy",
     "VideoFrameResult",
     "pipeline",

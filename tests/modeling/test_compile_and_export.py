@@ -1,4 +1,4 @@
-"""The image encoder and the decoder compile without a graph break and export."""
+"""The image encoder and the decoder compile without a graph break, and all of a picture's model exports."""
 
 import pytest
 import torch
@@ -65,3 +65,25 @@ def test_part_exports(parts, part):
         found = torch.export.export(module, inputs).module()(*inputs)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+PROMPTS = {
+    "clicks": {"input_points": [[[[30.0, 40.0], [60.0, 70.0]], [[99.0, 9.0], [5.0, 5.0]]]]},
+    "labelled clicks": {"input_points": [[[[30.0, 40.0]]]], "input_labels": [[[1]]]},
+    "boxes": {"input_boxes": [[[10.0, 20.0, 90.0, 120.0], [30.0, 5.0, 70.0, 60.0]]]},
+    "boxes and clicks": {"input_boxes": [[[10.0, 20.0, 90.0, 120.0]]], "input_points": [[[[50.0, 60.0]]]]},
+    "masks": {"input_masks": torch.randn(1, 2, IMAGE_SIZE // 4, IMAGE_SIZE // 4).tolist()},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_whole_forward_exports_with_every_kind_of_prompt(parts, kind):
+    """Its checks of values, which a graph cannot hold, are left out of the graph."""
+    model, (pixels,) = parts["encoder"][0].model, parts["encoder"][1]
+    inputs = {"pixel_values": pixels, **{name: torch.tensor(value) for name, value in PROMPTS[kind].items()}}
+    with torch.no_grad():
+        expected = model(**inputs)
+        found = torch.export.export(model, (), inputs).module()(**inputs)
+    for name in ("pred_masks", "iou_scores", "object_score_logits"):
+        torch.testing.assert_close(found[name], expected[name], atol=1e-4, rtol=1e-4)

@@ -1,5 +1,7 @@
 """Losses: hand values, the literal definition, candidates, absence, ignored pixels, labels of a batch."""
 
+import inspect
+
 import pytest
 import torch
 from transformers import Trainer, TrainingArguments
@@ -117,3 +119,22 @@ def test_any_trainer_of_the_library_trains_the_model(tmp_path):
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert len(history) == 3
     assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize("prompt", ["input_points", "input_boxes"])
+def test_trainer_evaluates_whatever_the_prompt_without_being_told_the_label_names(tmp_path, prompt):
+    row = {name: value[0] for name, value in inputs().items()}
+    if prompt == "input_boxes":
+        row["input_boxes"] = torch.tensor([[4.0, 4.0, 40.0, 40.0], [10.0, 20.0, 60.0, 50.0]])
+        del row["input_points"]
+        row.pop("input_labels", None)
+    arguments = TrainingArguments(
+        output_dir=tmp_path, per_device_eval_batch_size=2, report_to=[], use_cpu=True, disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+    trainer = Trainer(micro_model(image_size=64), arguments, eval_dataset=[row] * 4)
+    assert trainer.label_names == ["labels"]
+    assert trainer.evaluate()["eval_loss"] > 0
+    predicted = trainer.predict([row] * 2).predictions
+    assert sum(part.nbytes for part in predicted) < 2**20  # the image's embeddings are not kept
+    assert "input_labels" in inspect.signature(trainer.model.forward).parameters  # so their column is kept

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 
-from sam2_hf import Sam2Model
+from sam2_hf import Sam2Model, Sam2VisionModel
 from sam2_hf.errors import MissingWeightsError
 from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT
 from sam2_hf.modeling.outputs import MaskPrediction, MemoryBatch, PromptBatch
@@ -430,7 +432,7 @@ def test_prompt_embeddings_are_those_of_the_verbs(model):
     clicks = points([(30, 40)], [(50, 60)])
     with torch.no_grad():
         sparse, dense = model.get_prompt_embeddings(input_points=clicks)
-    assert sparse.shape == (1, 2, 2, 64) and dense.shape == (2, 64, 16, 16)
+    assert sparse.shape == (1, 2, 2, 64) and dense.shape == (1, 64, 16, 16)
 
 
 @pytest.mark.parametrize(
@@ -479,3 +481,62 @@ def test_offloaded_embeddings_are_brought_in(model, pixels, tmp_path):
         found = loaded(pixels[:1], input_points=points([(30, 40)])).pred_masks
         expected = model(pixels[:1], input_points=points([(30, 40)])).pred_masks
     torch.testing.assert_close(found, expected)
+
+
+def test_every_way_to_save_writes_the_fourier_matrix_under_both_names(model, tmp_path):
+    """It is one in memory, and safetensors refuses tensors that share it."""
+    save_file(model.state_dict(), tmp_path / "plain.safetensors")
+    names = {f"{part}.positional_embedding" for part in ("shared_image_embedding", "prompt_encoder.shared_embedding")}
+    assert names <= load_file(tmp_path / "plain.safetensors").keys()
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.Accelerator(cpu=True).save_model(model, tmp_path / "accelerate")
+    assert names <= load_file(tmp_path / "accelerate" / "model.safetensors").keys()
+    model.save_pretrained(tmp_path / "ours")
+    loaded = Sam2Model.from_pretrained(tmp_path / "ours")
+    assert loaded.shared_image_embedding is loaded.prompt_encoder.shared_embedding
+
+
+def test_image_encoder_loads_from_a_whole_checkpoint_and_from_its_own(model, pixels, tmp_path):
+    model.save_pretrained(tmp_path / "whole")
+    for folder, name in (("whole", "alone"), ("alone", "again")):
+        encoder, info = Sam2VisionModel.from_pretrained(tmp_path / folder, output_loading_info=True)
+        assert not info["missing_keys"]
+        assert not any(name.startswith(("vision_encoder.", "backbone.", "neck.")) for name in info["unexpected_keys"])
+        with torch.no_grad():
+            assert alike(encoder(pixels).last_hidden_state, model.vision_encoder(pixels).last_hidden_state)
+        encoder.save_pretrained(tmp_path / name)
+
+
+def test_configuration_of_the_librarys_classes_is_converted(model):
+    native = transformers.Sam2VideoConfig(**micro_config().to_dict())
+    assert type(native) is not type(model.config)
+    built = Sam2Model(native)
+    assert type(built.config) is type(model.config) and built.config.memory_attention_rope_theta == 10000.0
+    assert {name: tensor.shape for name, tensor in built.state_dict().items()} == {
+        name: tensor.shape for name, tensor in model.state_dict().items()
+    }
+    with pytest.raises(TypeError, match="a SAM 2 model needs a Sam2Config, got BertConfig"):
+        Sam2Model(transformers.BertConfig())
+
+
+def test_session_in_the_place_of_pictures_is_named(model):
+    with pytest.raises(TypeError, match="pass a session as `inference_session=`"):
+        model(object())
+
+
+def test_dense_prompt_embeddings_are_one_per_picture_unless_objects_have_masks_of_their_own(model):
+    clicks, masks = points([(30, 40)], [(50, 60)]), torch.randn(1, 2, LOW, LOW)
+    with torch.no_grad():
+        assert model.get_prompt_embeddings(input_points=clicks)[1].shape == (1, 64, 16, 16)
+        assert model.get_prompt_embeddings(input_points=clicks, input_masks=masks[:, :1])[1].shape == (1, 64, 16, 16)
+        assert model.get_prompt_embeddings(input_points=clicks, input_masks=masks)[1].shape == (1, 2, 64, 16, 16)
+
+
+@pytest.mark.filterwarnings("ignore:::torch.*")
+def test_flex_attention_gives_the_same(model, pixels):
+    other = Sam2Model.from_pretrained(None, config=micro_config(), state_dict=model.state_dict())
+    with torch.no_grad():
+        expected = other(pixels[:1], input_points=points([(30, 40)])).pred_masks
+        other.set_attn_implementation("flex_attention")
+        found = other(pixels[:1], input_points=points([(30, 40)])).pred_masks
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)

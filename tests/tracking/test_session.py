@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2_hf import Sam2InferenceSession, TrackingPolicy
+from sam2_hf import Sam2InferenceSession, Sam2Model, TrackingPolicy
 from sam2_hf.errors import MissingWeightsError, PromptError, SourceError
 from tests.golden.recipe import golden_scene
 from tests.numbers import ROUNDING, alike, differ
@@ -688,3 +688,23 @@ def test_window_is_exact_at_other_lengths_of_memory(frames, fields):
         click(session, frame=10)
         found.append(logits(session.propagate("both")))
     assert_same(*found)
+
+
+@pytest.mark.parametrize("where", ["cpu", "disk"])
+def test_model_whose_weights_are_kept_elsewhere_follows_a_video(parts, frames, tmp_path, where):
+    accelerate = pytest.importorskip("accelerate")
+    if where == "cpu":
+        model = accelerate.cpu_offload(micro_model(image_size=SIDE), execution_device="cpu")
+    else:
+        parts[0].save_pretrained(tmp_path / "model")
+        away = {"device_map": {"": "disk"}, "offload_folder": str(tmp_path / "away")}
+        model = Sam2Model.from_pretrained(tmp_path / "model", **away)
+    assert model.device.type == "meta"
+    found = []
+    for network in (parts[0], model):
+        session = session_of((network, parts[1]), frames[:5])
+        click(session)
+        session.add_prompt(frame_index=1, object_id=2, mask=np.pad(np.ones((20, 30)), ((10, 24), (40, 26))))
+        found.append(logits(session.propagate()))
+    assert_same(*found)
+    assert model.no_memory_embedding.is_meta  # back where it was

@@ -109,6 +109,7 @@ class Sam2Config(PreTrainedConfig):
     """
 
     model_type = "sam2_video"
+    keys_to_ignore_at_inference: ClassVar = ["image_embeddings", "vision_hidden_states", "vision_attentions"]
     sub_configs_defaults: ClassVar = {
         "vision_config": Sam2VisionConfig,
         "prompt_encoder_config": Sam2PromptEncoderConfig,
@@ -185,6 +186,11 @@ class Sam2Config(PreTrainedConfig):
     def grid_size(self) -> int:
         """Side of the stride-16 grid of the image embedding."""
         return self.image_size // GRID_STRIDE
+
+    @property
+    def memory_attention_rope_theta(self) -> float:
+        """Base of the rotary encoding, under the name of the files published first."""
+        return self.rope_parameters["rope_theta"]
 
     @property
     def low_res_mask_size(self) -> int:
@@ -325,6 +331,19 @@ class Sam2Config(PreTrainedConfig):
             "enable_temporal_pos_encoding_for_object_pointers": is_21,
         }
         return cls(**{**settings, **overrides})
+
+
+def as_sam2_config(config: PreTrainedConfig) -> Sam2Config:
+    """A configuration of ours; one of the library's own SAM 2 classes is converted.
+
+    Raises:
+        TypeError: it is of another model.
+    """
+    if isinstance(config, Sam2Config):
+        return config
+    if getattr(config, "model_type", None) not in (Sam2Config.model_type, IMAGE_ONLY_MODEL_TYPE):
+        raise TypeError(f"a SAM 2 model needs a Sam2Config, got {type(config).__name__}")
+    return Sam2Config.from_dict(config.to_dict())
 
 
 def _normalise_model_type(config_dict: dict[str, Any]) -> dict[str, Any]:

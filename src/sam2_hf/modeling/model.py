@@ -4,6 +4,11 @@
 `forward` is the four verbs that a still picture needs, in a row; the verbs themselves are in `verbs.py`.
 """
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from types import MethodType
+
 from torch import Tensor, nn
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
@@ -17,13 +22,34 @@ from sam2_hf.modeling.outputs import (
     Sam2ImageSegmentationOutput,
     Sam2VisionEncoderOutput,
 )
-from sam2_hf.modeling.position_embedding import (
-    FOURIER_COPY,
-    sine_encoding_2d,
-)
+from sam2_hf.modeling.position_embedding import sine_encoding_2d
 from sam2_hf.modeling.prompt_groups import PromptRows, in_order, prompt_rows
 from sam2_hf.modeling.verbs import Sam2Verbs
 from sam2_hf.shapes import check_shape
+
+
+class _KnownByItsLabels:
+    """A forward whose class tells `Trainer` that `labels`, and nothing else, is what a batch with a loss must have.
+
+    `Trainer` takes every parameter of the class's forward with "label" in its name for that, and gives no `eval_loss`
+    to batches of boxes, which have no `input_labels`. Instances tell the whole signature: columns are kept by it.
+    """
+
+    def __init__(self, forward: Callable):
+        self._forward = forward
+
+    def __get__(self, instance, owner: type) -> Callable:
+        if instance is not None:
+            return MethodType(self._forward, instance)
+
+        @wraps(self._forward)
+        def forward(*args, **kwargs):
+            return self._forward(*args, **kwargs)
+
+        signature = inspect.signature(self._forward)
+        kept = [parameter for name, parameter in signature.parameters.items() if name != "input_labels"]
+        forward.__signature__ = signature.replace(parameters=kept)
+        return forward
 
 
 class Sam2Model(Sam2Verbs):
@@ -37,18 +63,12 @@ class Sam2Model(Sam2Verbs):
 
     accepts_loss_kwargs = False  # the loss is a mean over objects: `Trainer` divides by its accumulation steps
 
-    def save_pretrained(self, save_directory, *, state_dict: dict[str, Tensor] | None = None, **kwargs) -> None:
-        """Saves as any model. The Fourier matrix, one in memory, is written under both published names."""
-        state_dict = dict(self.state_dict() if state_dict is None else state_dict)
-        if FOURIER_COPY in state_dict:
-            state_dict[FOURIER_COPY] = state_dict[FOURIER_COPY].clone()
-        super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
-
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.get_input_embeddings()
 
     # Pictures
 
+    @_KnownByItsLabels
     @merge_with_config_defaults
     @capture_outputs
     def forward(
@@ -94,6 +114,9 @@ class Sam2Model(Sam2Verbs):
         """
         kwargs.pop("use_cache", None)  # the library's Trainer writes it into every configuration
         _reject_unknown(kwargs)
+        if not isinstance(pixel_values, Tensor | None):
+            found = type(pixel_values).__name__
+            raise TypeError(f"`pixel_values` is a {found}, not a tensor; pass a session as `inference_session=`")
         if inference_session is not None:
             return inference_session.answer(self, frame_idx, frame, reverse)
         vision = None
@@ -168,7 +191,12 @@ class Sam2Model(Sam2Verbs):
         input_boxes: Tensor | None = None,
         input_masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Encoded prompts: sparse (batch, objects, tokens, channels), dense (rows, channels, height, width)."""
+        """Encoded prompts.
+
+        Returns:
+            sparse (batch, objects, tokens, channels), and dense (batch, channels, height, width); where objects of a
+            picture have masks of their own, dense (batch, objects, channels, height, width).
+        """
         given = next((prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None), None)
         if given is None:
             raise ValueError("no prompt given; pass `input_points`, `input_boxes` or `input_masks`")
@@ -184,8 +212,11 @@ class Sam2Model(Sam2Verbs):
         if len(groups) != 1 or groups[0][0] is not None:
             raise ValueError("objects with different numbers of points have no common shape; encode them one by one")
         embeddings = self.encode_prompts(groups[0][1], prompts.rows)
+        per_object = (prompts.batch, prompts.objects)
         dense = embeddings.dense.expand(prompts.rows, -1, self.config.grid_size, self.config.grid_size)
-        return embeddings.sparse.unflatten(0, (prompts.batch, prompts.objects)), dense
+        dense = dense.unflatten(0, per_object)
+        is_shared = input_masks is None or input_masks.shape[1] == 1
+        return embeddings.sparse.unflatten(0, per_object), dense[:, 0] if is_shared else dense
 
     # Steps
 

@@ -29,6 +29,7 @@ class Sam2PreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     _supports_sdpa = True
     _supports_flash_attn = True
+    _supports_flex_attn = True
     _supports_attention_backend = True
     supports_gradient_checkpointing = True
     _no_split_modules = ["Sam2HieraBlock", "Sam2TwoWayBlock", "Sam2MemoryAttentionLayer"]  # noqa: RUF012
@@ -63,6 +64,7 @@ class Sam2VisionModel(Sam2PreTrainedModel):
     """The image encoder alone: trunk and feature pyramid."""
 
     config: Sam2VisionConfig
+    base_model_prefix = "vision_encoder"  # its name in the whole model, so that a checkpoint of that loads here too
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": Sam2HieraBlock,
         "attentions": OutputRecorder(Sam2HieraAttention, index=1),

@@ -36,9 +36,9 @@ class PromptRows:
         """Row numbers and prompts of each group; None for all rows.
 
         Groups of a padded batch hold objects of one picture, so that its maps are shared and never copied. Rows without
-        any prompt are in no group.
+        any prompt are in no group. A graph that is being exported has one group: it takes no padding.
         """
-        if self.points is None or not bool((self.labels == PointLabel.PAD).any()):
+        if self.points is None or torch.compiler.is_exporting() or not bool((self.labels == PointLabel.PAD).any()):
             yield None, PromptBatch(points=self.points, labels=self.labels, mask_logits=self.mask_logits)
             return
         is_real = self.labels != PointLabel.PAD
@@ -81,7 +81,7 @@ def prompt_rows(
         mask_size: the height and width that masks must have.
 
     Raises:
-        ValueError: shapes or values that cannot be meant.
+        ValueError: shapes or values that cannot be meant. A graph that is being exported checks shapes only.
     """
     points, labels = _points(input_points, input_labels)
     if input_boxes is not None:
@@ -118,18 +118,24 @@ def _points(points: Tensor | None, labels: Tensor | None) -> tuple[Tensor | None
         raise ValueError(
             f"`input_labels` has shape {tuple(labels.shape)}, but `input_points` needs {tuple(points.shape[:3])}"
         )
+    _check_labels(labels)
+    _check_finite("input_points", points)
+    return points.float(), labels.long()
+
+
+def _check_labels(labels: Tensor) -> None:
+    if torch.compiler.is_exporting():
+        return
     known = torch.isin(labels, torch.tensor([int(label) for label in PointLabel], device=labels.device))
     if not bool(known.all()):
         wrong = labels[~known].flatten()[0].item()
         raise ValueError(
             f"`input_labels` holds {wrong:g}; labels are 1 inside, 0 outside, {int(PointLabel.PAD)} padding"
         )
-    _check_finite("input_points", points)
-    return points.float(), labels.long()
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
-    if not bool(torch.isfinite(tensor).all()):
+    if not torch.compiler.is_exporting() and not bool(torch.isfinite(tensor).all()):
         raise ValueError(f"`{name}` has NaN or infinite coordinates")
 
 
@@ -156,7 +162,7 @@ def _masks(masks: Tensor, mask_size: int) -> Tensor:
         check_shape("input_masks", masks, f"batch objects 1 {mask_size} {mask_size}")
         masks = masks.squeeze(2)
     check_shape("input_masks", masks, f"batch objects {mask_size} {mask_size}")
-    if bool(((masks == 0) | (masks == 1)).all()):
+    if not torch.compiler.is_exporting() and bool(((masks == 0) | (masks == 1)).all()):
         raise ValueError(
             "`input_masks` holds only 0 and 1, which as logits means undecided everywhere; "
             "pass the logits of an earlier `pred_masks`, or give a binary mask to the processor as `masks`"

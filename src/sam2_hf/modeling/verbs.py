@@ -19,12 +19,13 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from sam2_hf.errors import MissingWeightsError
-from sam2_hf.modeling.configuration import Sam2Config
+from sam2_hf.modeling.configuration import Sam2Config, as_sam2_config
 from sam2_hf.modeling.layers import MLP
 from sam2_hf.modeling.mask_decoder import Sam2MaskDecoder
 from sam2_hf.modeling.memory_attention import Sam2MemoryAttention
 from sam2_hf.modeling.memory_encoder import Sam2MemoryEncoder
 from sam2_hf.modeling.object_head import adopt_masks, choose_masks
+from sam2_hf.modeling.offloading import brings_own_weights, execution_device
 from sam2_hf.modeling.outputs import (
     ImageFeatures,
     MaskPrediction,
@@ -35,11 +36,7 @@ from sam2_hf.modeling.outputs import (
     PromptEmbeddings,
     Sam2VisionEncoderOutput,
 )
-from sam2_hf.modeling.position_embedding import (
-    FourierEmbedding,
-    SineTable,
-    sine_encoding_1d,
-)
+from sam2_hf.modeling.position_embedding import FOURIER_COPY, FourierEmbedding, SineTable, sine_encoding_1d
 from sam2_hf.modeling.pretrained import Sam2PreTrainedModel, Sam2VisionModel, inherit_attention
 from sam2_hf.modeling.prompt_encoder import Sam2PromptEncoder
 from sam2_hf.modeling.two_way_transformer import Sam2TwoWayAttention
@@ -61,7 +58,8 @@ class Sam2Verbs(Sam2PreTrainedModel):
     }
 
     def __init__(self, config: Sam2Config):
-        super().__init__(config)
+        super().__init__(as_sam2_config(config))
+        config = self.config
         inherit_attention(config, config.mask_decoder_config)
         width = config.hidden_size
         self.shared_image_embedding = FourierEmbedding(width, config.prompt_encoder_config.scale)
@@ -73,6 +71,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
             self._keys_to_ignore_on_load_unexpected = {rf"^{prefix}" for prefix in MEMORY_PREFIXES}
         else:
             self._add_memory(config)
+        self.register_state_dict_post_hook(_one_tensor_per_name)
         self.post_init()
 
     def _add_memory(self, config: Sam2Config) -> None:
@@ -91,6 +90,11 @@ class Sam2Verbs(Sam2PreTrainedModel):
         self.current_position = SineTable(width, grid, grid)
         self.memory_position = SineTable(memory_width, grid, grid)
 
+    @property
+    def execution_device(self) -> torch.device:
+        """Where the model computes; `device` is where its weights are, which for offloaded ones is nowhere."""
+        return execution_device(self)
+
     # The five verbs
 
     def encode_image(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> ImageFeatures:
@@ -101,6 +105,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         """Encodes the prompts of `rows` objects that have equally many points."""
         return self.prompt_encoder(prompts, rows)
 
+    @brings_own_weights
     def recall(self, features: ImageFeatures, memory: MemoryBatch | None = None, **kwargs) -> ImageFeatures:
         """Conditions raw features on memory; None: on having no memory, as for pictures and first prompts.
 
@@ -131,6 +136,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         """
         return self.mask_decoder(features, prompts, multimask_output, **kwargs)
 
+    @brings_own_weights
     def memorize(
         self, features: ImageFeatures, mask_logits: Tensor, object_score_logits: Tensor, is_prompted: Tensor
     ) -> Tensor:
@@ -159,6 +165,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
             memory = memory + (is_absent * self.occlusion_spatial_embedding_parameter)[..., None, None]
         return memory
 
+    @brings_own_weights
     def decode_objects(
         self,
         features: ImageFeatures,
@@ -177,6 +184,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         prediction = self.decode_candidates(features, prompts, rows, multimask_output, stable_fallback)
         return choose_masks(prediction, self.object_pointers)
 
+    @brings_own_weights
     def decode_candidates(
         self,
         features: ImageFeatures,
@@ -196,6 +204,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
             return self.decode_masks(features, embeddings, multimask_output)
         return self.mask_decoder.without_fallback(features, embeddings, multimask_output)
 
+    @brings_own_weights
     def adopt_masks(self, features: ImageFeatures, masks: Tensor) -> ObjectPrediction:
         """Takes masks that the user gave as the output on raw features.
 
@@ -208,6 +217,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         drawn = choose_masks(prediction, self.object_pointers)
         return adopt_masks(masks, drawn.object_pointers, self.no_object_pointer, self.config.low_res_mask_size)
 
+    @brings_own_weights
     def object_pointers(self, mask_tokens: Tensor, object_score_logits: Tensor) -> Tensor:
         """What memory keeps of objects: (rows, channels) mask tokens and (rows, 1) scores to (rows, channels)."""
         self.require_memory()
@@ -258,3 +268,9 @@ class Sam2Verbs(Sam2PreTrainedModel):
             return pointers, torch.zeros_like(pointers)
         time = sine_encoding_1d(memory.pointer_time, self.config.hidden_size).to(pointers.dtype)
         return pointers, self.temporal_positional_encoding_projection_layer(time).repeat_interleave(parts, dim=1)
+
+
+def _one_tensor_per_name(model: nn.Module, state_dict: dict[str, Tensor], prefix: str, metadata) -> None:
+    """The Fourier matrix is one in memory and has two published names: files want a tensor for each."""
+    if prefix + FOURIER_COPY in state_dict:
+        state_dict[prefix + FOURIER_COPY] = state_dict[prefix + FOURIER_COPY].clone()

@@ -110,10 +110,10 @@ def segment_batch(
     inputs = processor.image_processor(
         [picture.pixels for picture in pictures], input_data_format="channels_first", return_tensors="pt"
     )
-    prompts = [_prompt_groups(processor, picture, settings.normalized, model.device) for picture in pictures]
+    prompts = [_prompt_groups(processor, picture, settings.normalized, model.execution_device) for picture in pictures]
     clock.lap("preprocess")
     with torch.inference_mode():
-        embeddings = model.get_image_embeddings(inputs["pixel_values"].to(model.device))
+        embeddings = model.get_image_embeddings(inputs["pixel_values"].to(model.execution_device))
     clock.lap("encode")
     shared = {stage: spent / len(pictures) for stage, spent in clock.milliseconds.items()}
     results = []

@@ -181,7 +181,7 @@ class Sam2MaskGenerator:
         inputs = self.processor.image_processor(
             [item.cut for item in batch], input_data_format="channels_first", return_tensors="pt"
         )
-        features = self.model.recall(self.model.encode_image(inputs["pixel_values"].to(self.model.device)))
+        features = self.model.recall(self.model.encode_image(inputs["pixel_values"].to(self.model.execution_device)))
         return [features.of_picture(index) for index in range(len(batch))]
 
     def _result(self, item: "_CropOfPicture", parts: Sequence["_Found"], counts: CandidateCounts) -> ImageResult:
@@ -254,7 +254,7 @@ class Sam2MaskGenerator:
 
     def _decode(self, features: ImageFeatures, points: Tensor, masks: Tensor | None, multimask: bool):
         """Asks the decoder; points are fractions of the crop."""
-        device = self.model.device
+        device = self.model.execution_device
         prompts = PromptBatch(
             points=(points * self.model.config.image_size)[:, None].to(device),
             labels=torch.ones(len(points), 1, dtype=torch.long, device=device),

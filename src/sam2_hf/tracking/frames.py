@@ -116,7 +116,7 @@ class FrameStore:
     def features(self, frame: int) -> ImageFeatures:
         """Features of a frame, encoded unless they are among the last ones used."""
         if frame not in self._features:
-            pixel_values = self.pixels(frame).to(device=self.model.device, dtype=self.model.dtype)
+            pixel_values = self.pixels(frame).to(device=self.model.execution_device, dtype=self.model.dtype)
             self._features[frame] = self.model.encode_image(pixel_values)
             self.encodings += 1
         self._features.move_to_end(frame)

@@ -130,7 +130,7 @@ class LibrarySession:
     @property
     def inference_device(self) -> torch.device:
         """The device of the model."""
-        return self._device or torch.device("cpu") if self._session is None else self._session.model.device
+        return self._device or torch.device("cpu") if self._session is None else self._session.model.execution_device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -234,9 +234,9 @@ class LibrarySession:
     def _bound(self, model) -> Sam2InferenceSession:
         """Our session, made with the first model that is called."""
         if self._session is None:
-            if self._device is not None and self._device.type != model.device.type:
+            if self._device is not None and self._device.type != model.execution_device.type:
                 raise ValueError(
-                    f"the session was made for {self._device}, but the model is on {model.device}; "
+                    f"the session was made for {self._device}, but the model is on {model.execution_device}; "
                     "give both the same device, or leave out `inference_device`"
                 )
             self._session = Sam2InferenceSession(model, self._processor, self._video, policy=self._policy)
@@ -259,7 +259,7 @@ class LibrarySession:
 
     def _output(self, frame: int, results: dict[Hashable, FrameResult | None]) -> Sam2VideoSegmentationOutput:
         model = self.session.model
-        device, low_res = model.device, model.config.low_res_mask_size
+        device, low_res = model.execution_device, model.config.low_res_mask_size
         nothing = absent(low_res, device)
         rows = [nothing if result is None else result for result in results.values()]
         if not rows:

@@ -26,7 +26,7 @@ def frame_masks(
         size: (height, width) of the video.
         non_overlap: a pixel belongs to the object with the highest logit only.
     """
-    device, low_res = model.device, model.config.low_res_mask_size
+    device, low_res = model.execution_device, model.config.low_res_mask_size
     missing = absent(low_res, device)
     rows = [missing if result is None else result for result in results.values()]
     if not rows:

@@ -54,7 +54,7 @@ class Tracker:
         track.drafts[frame] = Draft(result=result, as_prompted=initial or self.policy.keep_corrections)
 
     def _adopt(self, frame: int, mask: Tensor) -> ObjectPrediction:
-        masks = mask[None, None].to(self.model.device)
+        masks = mask[None, None].to(self.model.execution_device)
         return self.model.adopt_masks(self.frames.features(frame), masks)
 
     def _decode_points(
@@ -65,7 +65,7 @@ class Tracker:
             features = self.model.recall(features)
         else:
             features = self._recall(features, [track], [self._select(track, frame, track.visited[frame])])
-        config, device = self.model.config, self.model.device
+        config, device = self.model.config, self.model.execution_device
         num_points = len(prompt.points)
         is_ambiguous = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
         mask_logits = None
@@ -118,7 +118,7 @@ class Tracker:
 
     def _memorize(self, features: ImageFeatures, results: list[FrameResult], is_prompted: bool) -> Tensor:
         """Spatial memory (rows, memory_channels, height, width) of results on one frame."""
-        device = self.model.device
+        device = self.model.execution_device
         logits = torch.stack([result.mask_logits for result in results]).to(device)
         scores = torch.stack([result.object_score for result in results]).to(device)
         binarise = is_prompted and self.policy.binarize_prompted_masks
@@ -135,7 +135,7 @@ class Tracker:
 
     def _store(self, record):
         """A record where and how it is kept."""
-        device = "cpu" if self.policy.offload in ("state", "all") else self.model.device
+        device = "cpu" if self.policy.offload in ("state", "all") else self.model.execution_device
         return moved(record, device, self.policy.memory_dtype)
 
     # Steps
@@ -192,7 +192,7 @@ class Tracker:
 
     def _recall(self, features: ImageFeatures, group: list[ObjectTrack], selections: list[Selection]) -> ImageFeatures:
         divisor = self.limits.pointer_divisor(len(self.frames))
-        memory = memory_batch(group, selections, divisor, self.model.device, self.model.dtype)
+        memory = memory_batch(group, selections, divisor, self.model.execution_device, self.model.dtype)
         return self.model.recall(features, memory)
 
     def _fill(self, prediction: ObjectPrediction) -> ObjectPrediction:
