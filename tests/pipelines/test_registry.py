@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
-from tests.tiny import micro_model, micro_processor
+import torch
+
+import sam2_hf
+from tests.tiny import micro_model, micro_processor, scene_image
 
 CODE = """
 import sys
@@ -54,3 +57,36 @@ def test_library_builds_our_tasks_from_a_folder_once_our_classes_are_registered(
     done = subprocess.run([sys.executable, "-c", TASKS, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "already registered" not in done.stderr and "not supported" not in done.stderr
+
+
+TASKS_CODE = """
+import sys
+import sam2_hf.pipelines
+from transformers import pipeline
+from sam2_hf import Sam2Model, Sam2Processor
+folder, bare, picture = sys.argv[1:]
+model, processor = Sam2Model.from_pretrained(folder), Sam2Processor.from_pretrained(folder)
+ways = [{"model": folder}, {"model": model, "processor": processor}, {"model": bare}]
+ways += [{"model": model, "image_processor": processor.image_processor}, {"model": model, "image_processor": folder}]
+for task in ("promptable-segmentation", "video-object-segmentation"):
+    for arguments in ways:
+        made = pipeline(task, **arguments)
+        assert type(made.model) is Sam2Model, task
+        assert made.segmenter.image_processor.size["height"] == 256
+assert len(pipeline("promptable-segmentation", model=folder)(picture, points=[30, 20])) == 1
+"""
+
+
+def test_the_librarys_pipeline_knows_our_tasks_without_registering_classes(tmp_path):
+    """By name, with a model and processor of ours, and where a folder has no processor's file."""
+    for name in ("whole", "bare"):
+        micro_model().save_pretrained(tmp_path / name)
+    micro_processor().save_pretrained(tmp_path / "whole")
+    scene_image().save(tmp_path / "a.png")
+    arguments = [str(tmp_path / name) for name in ("whole", "bare", "a.png")]
+    subprocess.run([sys.executable, "-c", TASKS_CODE, *arguments], check=True)
+
+
+def test_compiled_model_is_accepted(tmp_path):
+    made = sam2_hf.pipeline("promptable-segmentation", model=torch.compile(micro_model(), backend="eager"))
+    assert len(made(scene_image(), points=[30, 20])) == 1

@@ -17,6 +17,7 @@ from sam2_hf.processing.processor import Sam2Processor
 DEFAULT_REPOSITORY = "facebook/sam2.1-hiera-small"
 ENVIRONMENT_VARIABLE = "SAM2_HF_MODEL"
 EMBEDDED = "embedded"
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES |= {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,6 +57,21 @@ def load(
     return model, processor, f"model: {what}{why}; {device}, {str(torch_dtype).removeprefix('torch.')}"
 
 
+def processor_of(model: Sam2Model, name: str | Path | None = None, **where) -> Sam2Processor:
+    """The processor that belongs to a model.
+
+    Args:
+        name: Hub id or folder with its files; default: where the model came from. A folder without a processor's file
+            has the one that the model's configuration asks for.
+        where: as for `from_pretrained`.
+    """
+    name = model.name_or_path if name is None else str(name)
+    is_bare_folder = Path(name).is_dir() and not any((Path(name) / file).exists() for file in PROCESSOR_FILES)
+    if not name or is_bare_folder:
+        return Sam2Processor.from_config(model.config)
+    return Sam2Processor.from_pretrained(name, **where)
+
+
 def default_placement() -> tuple[str, str]:
     """Device and dtype that `auto` means on this machine."""
     device = _device("auto")
@@ -90,7 +106,7 @@ def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sa
     try:
         config = Sam2Config.from_pretrained(name, **where)
         model, report = Sam2Model.from_pretrained(name, config=config, output_loading_info=True, **where)
-        processor = Sam2Processor.from_pretrained(name, **where)
+        processor = processor_of(model, name, **where)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{name}: cannot be loaded ({str(error).splitlines()[0]})") from error
     if report["missing_keys"]:

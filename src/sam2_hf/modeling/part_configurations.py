@@ -84,7 +84,7 @@ class Sam2HieraDetConfig(PreTrainedConfig):
             *("image_size", "patch_kernel_size", "patch_stride", "patch_padding", "query_stride"),
             "window_positional_embedding_background_size",
         ):
-            setattr(self, field, list(as_pair(getattr(self, field))))  # the published files hold pairs
+            setattr(self, field, list(as_pair(getattr(self, field))))  # as published: the library's model wants pairs
         per_stage = (
             "blocks_per_stage",
             "embed_dim_per_stage",

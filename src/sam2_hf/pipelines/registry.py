@@ -66,6 +66,7 @@ def pipeline(
         raise ConfigError(f"there is no task {task!r}; there are {', '.join((*OWN_TASKS, LIBRARY_TASK))}")
     register_tasks()
     processor = options.pop("image_processor", processor)
+    model = getattr(model, "_orig_mod", model)  # of a compiled model: the pipelines call its parts
     if isinstance(model, Sam2Model):
         given = {"device": device != "auto", "dtype": dtype != "auto", "revision": revision is not None}
         ignored = [name for name, is_given in given.items() if is_given]
@@ -90,9 +91,7 @@ def register_tasks() -> None:
     known = PIPELINE_REGISTRY.get_supported_tasks()
     for task, (pipeline_class, kind) in OWN_TASKS.items():
         if task not in known:
-            PIPELINE_REGISTRY.register_pipeline(
-                task, pipeline_class=pipeline_class, pt_model=(AutoModelForMaskGeneration,), type=kind
-            )
+            PIPELINE_REGISTRY.register_pipeline(task, pipeline_class=pipeline_class, pt_model=(Sam2Model,), type=kind)
 
 
 def register_auto_classes() -> None:

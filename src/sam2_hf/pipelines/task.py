@@ -1,7 +1,10 @@
 """What the tasks of this package share as pipelines of transformers."""
 
+from pathlib import Path
+
 from transformers import Pipeline
 
+from sam2_hf.checkpoints.loading import processor_of
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.processing.processor import Sam2Processor
@@ -10,12 +13,13 @@ from sam2_hf.processing.processor import Sam2Processor
 class Sam2Pipeline(Pipeline):
     """A pipeline around `Sam2Model` and the processor that belongs to it. Its results are on the CPU already."""
 
-    _load_processor = False
-    _load_image_processor = True
+    _load_processor = False  # found here: the library looks them up by the names in a file, which are its own classes'
+    _load_image_processor = False
+    _load_video_processor = False
     _load_tokenizer = False
     _load_feature_extractor = False
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, processor=None, image_processor=None, **kwargs):
         super().__init__(*args, **kwargs)
         if not isinstance(self.model, Sam2Model):
             kind = type(self.model)
@@ -24,6 +28,10 @@ class Sam2Pipeline(Pipeline):
                 "use sam2_hf.pipeline(...), or call sam2_hf.register_auto_classes() first"
             )
         self.model.eval()
+        given = processor if processor is not None else image_processor
+        if given is None or isinstance(given, (str, Path)):
+            given = processor_of(self.model, given)
+        self.image_processor = getattr(given, "image_processor", given)
         self.segmenter = Sam2Processor(self.image_processor)
 
     def preprocess(self, inputs, **parameters) -> dict:

@@ -68,8 +68,9 @@ class Sam2ImageProcessor(BaseImageProcessor):
 
         Args:
             images: path, URL, PIL image, array, tensor, or a list of these.
-            segmentation_maps: per picture an id map (height, width) or instance masks (objects, height, width); they
-                become `labels` at `mask_size`, grouped by picture.
+            segmentation_maps: per picture an id map (height, width) or instance masks (objects, height, width), as a
+                list, or for several pictures as one array with the pictures first; they become `labels` at `mask_size`,
+                grouped by picture.
 
         Returns:
             `pixel_values` (batch, 3, height, width), `original_sizes` (batch, 2) as (height, width) after EXIF
@@ -141,9 +142,9 @@ class Sam2ImageProcessor(BaseImageProcessor):
         """Good, stable masks that their crop has not cut off; see `sam2_hf.processing.library_generation`."""
         return library_generation.filter_masks(masks, iou_scores, original_size, cropped_box_image, *args, **kwargs)
 
-    def post_process_for_mask_generation(self, rle_masks, iou_scores, mask_boxes, crops_nms_thresh: float = 0.7):
+    def post_process_for_mask_generation(self, all_masks, all_scores, all_boxes, crops_nms_thresh: float = 0.7):
         """What is left after suppression; see `sam2_hf.processing.library_generation`."""
-        return library_generation.post_process_for_mask_generation(rle_masks, iou_scores, mask_boxes, crops_nms_thresh)
+        return library_generation.post_process_for_mask_generation(all_masks, all_scores, all_boxes, crops_nms_thresh)
 
 
 def _rescale(picture: Tensor, factor: float) -> Tensor:
@@ -179,7 +180,10 @@ def _normalize(values: Tensor, mean, std) -> Tensor:
 
 def _labels(segmentation_maps, num_images: int, mask_size: SizeDict, return_tensors) -> Tensor | list[Tensor]:
     """Per picture (height, width) or (objects, height, width) at `mask_size`, nearest; stacked if they match."""
-    maps = segmentation_maps if isinstance(segmentation_maps, (list, tuple)) else [segmentation_maps]
+    maps = segmentation_maps
+    if not isinstance(maps, (list, tuple)):
+        is_batch = getattr(maps, "ndim", 0) == 4 or (num_images > 1 and getattr(maps, "ndim", 0) == 3)
+        maps = list(maps) if is_batch else [maps]
     if len(maps) != num_images:
         raise SourceError(f"{len(maps)} segmentation maps for {num_images} pictures; give one entry per picture")
     resized = []

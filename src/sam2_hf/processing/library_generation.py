@@ -22,11 +22,15 @@ def generate_crop_boxes(
     overlap_ratio: float = 512 / 1500,
     points_per_crop: int = 32,
     crop_n_points_downscale_factor: int = 1,
+    device: torch.device | str | None = None,
 ) -> tuple[Tensor, Tensor, list[Image.Image], Tensor]:
     """Crops of a picture and a grid of clicks for each.
 
     All crops get equally many points, because the pipeline wants one tensor: points of sparser layers are repeated, and
     suppression removes what they find twice.
+
+    Args:
+        device: of the tensors that are returned.
 
     Returns:
         crop boxes (crops, 4) float32, points (1, points, crops, 2) in model pixels, the crops, and labels
@@ -43,7 +47,7 @@ def generate_crop_boxes(
     points = torch.tensor(np.stack(columns, axis=1) * target_size, dtype=torch.float32)[None]
     boxes = torch.tensor([crop.box for crop in crops], dtype=torch.float32)
     labels = torch.ones(1, count, len(crops), dtype=torch.int64)
-    return boxes, points, [picture.crop(crop.box) for crop in crops], labels
+    return boxes.to(device), points.to(device), [picture.crop(crop.box) for crop in crops], labels.to(device)
 
 
 def filter_masks(
@@ -81,16 +85,16 @@ def filter_masks(
 
 
 def post_process_for_mask_generation(
-    rle_masks: list[dict], iou_scores: Tensor, mask_boxes: Tensor, crops_nms_thresh: float = 0.7
+    all_masks: list[dict], all_scores: Tensor, all_boxes: Tensor, crops_nms_thresh: float = 0.7
 ) -> tuple[list[np.ndarray], Tensor, list[dict], Tensor]:
     """Suppresses what was found twice.
 
     Returns:
         masks (height, width) bool, scores, run lengths and boxes of what is left, by falling score.
     """
-    kept = box_suppression(mask_boxes, iou_scores, crops_nms_thresh)
-    rles = [rle_masks[index] for index in kept.tolist()]
-    return [from_run_lengths(rle) for rle in rles], iou_scores[kept], rles, mask_boxes[kept]
+    kept = box_suppression(all_boxes, all_scores, crops_nms_thresh)
+    rles = [all_masks[index] for index in kept.tolist()]
+    return [from_run_lengths(rle) for rle in rles], all_scores[kept], rles, all_boxes[kept]
 
 
 def run_lengths(mask: np.ndarray) -> dict:
