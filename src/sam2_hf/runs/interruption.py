@@ -26,3 +26,8 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def status_of(error: BaseException) -> str:
+    """What `run.json` says of a run that an error ended."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
