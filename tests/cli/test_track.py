@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -14,9 +15,9 @@ from pycocotools import mask as coco
 
 from sam2_hf import Sam2InferenceSession
 from sam2_hf.cli.main import run
-from sam2_hf.cli.track_job import TrackJob
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.processing.pixels import open_picture
+from sam2_hf.runs.track import TrackJob
 from tests.golden.recipe import golden_scene
 from tests.numbers import same_file, same_masks
 from tests.tiny import micro_model, micro_processor
@@ -141,9 +142,9 @@ def test_interrupted_run_keeps_what_is_done_and_resumes_to_the_same_results(
 
 
 def test_resume_with_other_options_is_refused(whole, model, clip, monkeypatch, capsys):
-    other = ("--box", "0@1:20,10,60,41")
+    other = ("--box", "0@1:20,10,60,41", *PROMPTS[2:], *EVERYTHING)
     assert track(monkeypatch, clip, *other, "--model", model, "-o", whole, "--resume") == 7
-    assert "was made with box=" in capsys.readouterr().err
+    assert "was made with prompts[0].box=" in capsys.readouterr().err
 
 
 def test_wrong_calls_end_with_their_codes(whole, model, clip, monkeypatch, tmp_path, capsys):
@@ -304,6 +305,105 @@ def test_files_of_the_user_are_not_touched(model, clip, tmp_path, monkeypatch, c
     assert track(monkeypatch, *arguments, "--save", "json") == 0
     assert track(monkeypatch, *arguments, "--save", "json,csv", "--overwrite") == 0
     assert [path.read_text() for path in kept] == ["mine"] * 3
+
+
+def test_what_a_run_reads_is_never_overwritten(model, clip, tmp_path, monkeypatch, capsys):
+    """The film, the frames or the masks of an earlier run as the source of another one in its folder."""
+    out = tmp_path / "out"
+    first = (clip, "--box", "20,10,60,40", "--max-frames", "3", "--save", "overlay,masks", "--model", model)
+    assert track(monkeypatch, *first, "-o", out) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    box, common = ("--box", "20,10,60,40"), ("--model", model, "-o", out, "--overwrite")
+    for arguments in (
+        (out / "overlay.mp4", *box, "--save", "json"),
+        (out / "masks", *box, "--save", "masks"),
+        (clip, "--init-masks", out / "masks", "--save", "json"),
+        (clip, "--init-masks", f"2@{out / 'masks' / '00000.png'}", "--save", "json"),
+        (clip, "--prompts", out / "prompts.json", "--save", "json"),
+    ):
+        assert track(monkeypatch, *arguments, *common) == 7, arguments
+        assert "is read by this run" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_source_and_annotations_of_the_user_are_never_overwritten(model, tmp_path, monkeypatch):
+    """They are in the output folder under names that the run would take."""
+    frames = tmp_path / "masks"
+    frames.mkdir()
+    for index in range(3):
+        Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(frames / f"{index:05d}.png")
+    arguments = (frames, "--box", "20,10,60,40", "--save", "masks", "--model", model)
+    before = {path: path.read_bytes() for path in frames.iterdir()}
+    for more in ((), ("--overwrite",)):
+        assert track(monkeypatch, *arguments, "-o", tmp_path, *more) == 7
+    assert track(monkeypatch, frames, "--box", "20,10,60,40", "--save", "gif", "--model", model, "-o", frames) == 7
+    assert {path: path.read_bytes() for path in frames.iterdir()} == before
+
+
+def test_another_video_under_the_same_name_is_not_gone_on_with(model, tmp_path, monkeypatch, capsys):
+    def put(step: int) -> None:
+        for index in range(6):
+            pixels = golden_scene(HEIGHT, WIDTH, index)[:, ::step]
+            Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "frames" / f"{index}.png")
+
+    (tmp_path / "frames").mkdir()
+    put(1)
+    arguments = (tmp_path / "frames", "--box", "20,10,60,40", "--save", "json", "--model", model, "-o", tmp_path / "o")
+    stop_after(monkeypatch, 3, *arguments)
+    put(-1)
+    assert track(monkeypatch, *arguments, "--resume") == 3
+    assert "saved with another video" in capsys.readouterr().err
+    put(1)
+    assert track(monkeypatch, *arguments, "--resume") == 0
+    assert len(records(tmp_path / "o")) == 6
+
+
+def test_frames_that_were_left_out_are_known_to_a_run_that_is_killed(model, tmp_path, monkeypatch):
+    (tmp_path / "frames").mkdir()
+    for index in range(6):
+        Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(tmp_path / "frames" / f"{index}.png")
+    (tmp_path / "frames" / "2.png").write_bytes(b"no picture")
+    arguments = (tmp_path / "frames", "--box", "20,10,60,40", "--save", "json", "--skip-bad-frames", "--model", model)
+    arguments = (*arguments, "--checkpoint-every", "1", "-o", tmp_path / "out")
+    seen, original = [], TrackJob._write
+
+    def killed(self, sinks, result):
+        original(self, sinks, result)
+        if result.frame == 4:
+            seen.append((tmp_path / "out" / "run.json").read_bytes())
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrackJob, "_write", killed)
+        assert track(monkeypatch, *arguments) == 130
+    (tmp_path / "out" / "run.json").write_bytes(seen[0])  # as a kill would have left it
+    assert track(monkeypatch, *arguments, "--resume") == 4
+    assert list(json.loads((tmp_path / "out" / "run.json").read_text())["skipped"]) == ["2"]
+    assert [result.frame for result in records(tmp_path / "out")] == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", ["overlay", "json", "davis", "coco"])
+def test_full_disk_is_named_and_leaves_nothing_half_done(model, clip, tmp_path, monkeypatch, capsys, kind):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    arguments = (clip, "--box", "20,10,60,40", "--save", kind, "--model", model, "-o", tmp_path / "out")
+    original = TrackJob._write
+
+    def fuller(self, sinks, result):
+        if result.frame == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        original(self, sinks, result)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrackJob, "_write", fuller)
+        try:
+            assert track(monkeypatch, *arguments) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(tmp_path / "out") in capsys.readouterr().err
+    left = [path.name for path in (tmp_path / "out").rglob("*") if ".part" in path.name or path.name == "overlay.mp4"]
+    assert left == []
+    assert track(monkeypatch, *arguments, "--overwrite") == 0
+    assert len(records(tmp_path / "out")) == NUM_FRAMES
 
 
 def test_overwriting_waits_until_everything_is_accepted(model, clip, tmp_path, monkeypatch):

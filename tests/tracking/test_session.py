@@ -1,5 +1,6 @@
 """A session keeps its promises: exactness properties, and each defect of other implementations done right."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -563,6 +564,25 @@ def test_saved_stream_goes_on_with_draft_and_iterator(parts, frames, tmp_path):
     assert_same(dict(enumerate(f.mask_logits for f in fed.propagate(start_frame=1))), dict(enumerate(expected)))
     with pytest.raises(ValueError, match="has a video of its own"):
         fed.append_frame(frames[4])
+
+
+def test_saved_session_goes_on_with_its_own_model_and_video_only(parts, frames, tmp_path):
+    """Another model of the same size and another video of the same size and length are told apart."""
+    model, processor = parts
+    session = session_of(parts, frames[:4])
+    session.add_prompt(frame_index=0, object_id=1, points=[[20, 20]], labels=[1])
+    session.save(tmp_path / "s.safetensors")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.mask_decoder.iou_token.weight.add_(0.01)
+    with pytest.raises(SourceError, match="saved with another model"):
+        Sam2InferenceSession.load(tmp_path / "s.safetensors", other, processor, video=frames[:4])
+    turned = frames[:4][::-1] if isinstance(frames, list) else frames[:4].flip(-1)
+    with pytest.raises(SourceError, match=r"saved with another video \(frame 0 looks different\)"):
+        Sam2InferenceSession.load(tmp_path / "s.safetensors", *parts, video=turned)
+    halved = copy.deepcopy(model).to(torch.bfloat16)  # the same weights, rounded
+    Sam2InferenceSession.load(tmp_path / "s.safetensors", halved, processor, video=frames[:4])
+    Sam2InferenceSession.load(tmp_path / "s.safetensors", *parts, video=frames[:4])
 
 
 def test_what_cannot_be_saved_or_loaded_is_said_before_anything_is_lost(parts, frames, tmp_path):

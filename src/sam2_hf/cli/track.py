@@ -1,34 +1,20 @@
 """`sam2-hf track`: follow objects through videos, prompted ones or everything there is."""
 
 import json
-import traceback
-from pathlib import Path
+from dataclasses import fields
 from typing import Annotated
 
 import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.run_folder import RUN, check_folder, earlier_run, next_folder, resume_command
-from sam2_hf.cli.track_outputs import FILES, KINDS, check_free
-from sam2_hf.errors import OutputExistsError, PromptError, Sam2Error, SourceError
+from sam2_hf.cli.resume_command import resume_command
+from sam2_hf.errors import PromptError
+from sam2_hf.runs.track_settings import FILES, KINDS, OF_EVERYTHING, OF_PROMPTS, TrackSettings
 
 PART, MEMORY = "Which part, which way", "How to track"
-DIRECTIONS, KEEP = ("forward", "backward", "both"), ("window", "all")
-FREE_TO_CHANGE = (  # when a run is resumed
-    *("output", "overwrite", "resume", "dry_run", "quiet", "verbose", "as_json", "no_progress", "show"),
-    *("device", "offline", "checkpoint_every", "sources"),
-)
-ONLY_EVERYTHING = (
-    "detect_every",
-    "track_iou",
-    "max_objects",
-    "points_per_side",
-    "min_iou",
-    "min_stability",
-    "min_area",
-)
-NOT_EVERYTHING = ("point", "box", "mask", "init_masks", "prompts", "normalized", "direction")
+PROMPT_FLAGS = ("point", "box", "mask", "init_masks", "prompts")
+DEFAULTS = TrackSettings()
 
 
 def track(
@@ -58,22 +44,22 @@ def track(
         ),
     ] = None,
     prompts: options.PromptFile = None,
-    normalized: options.Normalized = False,
-    everything: options.Everything = False,
+    normalized: options.Normalized = DEFAULTS.normalized,
+    everything: options.Everything = DEFAULTS.everything,
     detect_every: Annotated[
         int, typer.Option(min=1, help="Look for new objects every so many frames.", rich_help_panel=options.EVERYTHING)
-    ] = 20,
+    ] = DEFAULTS.detect_every,
     track_iou: Annotated[
         float,
         typer.Option(
             min=0.01, max=1, help="Covered by more than this share: not new.", rich_help_panel=options.EVERYTHING
         ),
-    ] = 0.5,
+    ] = DEFAULTS.track_iou,
     max_objects: Annotated[
         int,
         typer.Option(min=0, help="Follow at most so many at a time; 0: no limit.", rich_help_panel=options.EVERYTHING),
-    ] = 0,
-    points_per_side: options.PointsPerSide = 32,
+    ] = DEFAULTS.max_objects,
+    points_per_side: options.PointsPerSide = DEFAULTS.points_per_side,
     min_iou: Annotated[
         float | None,
         typer.Option(
@@ -82,73 +68,78 @@ def track(
             help="Least estimated IoU of a find; default: the checkpoint's, else 0.8.",
             rich_help_panel=options.EVERYTHING,
         ),
-    ] = None,
-    min_stability: options.MinStability = None,
+    ] = DEFAULTS.min_iou,
+    min_stability: options.MinStability = DEFAULTS.min_stability,
     min_area: Annotated[
         int, typer.Option(min=0, help="Least area of a find in pixels.", rich_help_panel=options.EVERYTHING)
-    ] = 16,
-    direction: Annotated[str, typer.Option(help="forward, backward or both.", rich_help_panel=PART)] = "forward",
+    ] = DEFAULTS.min_area,
+    direction: Annotated[
+        str, typer.Option(help="forward, backward or both.", rich_help_panel=PART)
+    ] = DEFAULTS.direction,
     start: Annotated[
         int | None, typer.Option(min=0, help="Frame to start at; default: the first prompted.", rich_help_panel=PART)
-    ] = None,
-    end: Annotated[int | None, typer.Option(min=1, help="Frame to stop before.", rich_help_panel=PART)] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Look at every so manieth frame.", rich_help_panel=PART)] = 1,
+    ] = DEFAULTS.start,
+    end: Annotated[int | None, typer.Option(min=1, help="Frame to stop before.", rich_help_panel=PART)] = DEFAULTS.end,
+    stride: Annotated[
+        int, typer.Option(min=1, help="Look at every N-th frame.", rich_help_panel=PART)
+    ] = DEFAULTS.stride,
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="At most so many frames in each direction.", rich_help_panel=PART)
-    ] = None,
+    ] = DEFAULTS.max_frames,
     skip_bad_frames: Annotated[
         bool,
         typer.Option("--skip-bad-frames", help="Leave frames out that cannot be decoded.", rich_help_panel=PART),
-    ] = False,
-    keep: Annotated[str, typer.Option(help="window (bounded memory) or all.", rich_help_panel=MEMORY)] = "window",
+    ] = DEFAULTS.skip_bad_frames,
+    keep: Annotated[str, typer.Option(help="window (bounded memory) or all.", rich_help_panel=MEMORY)] = DEFAULTS.keep,
     keep_corrections: Annotated[
         bool,
         typer.Option(
             "--keep-corrections/--no-keep-corrections", help="A corrected frame is remembered.", rich_help_panel=MEMORY
         ),
-    ] = True,
+    ] = DEFAULTS.keep_corrections,
     max_prompted_frames: Annotated[
         int | None, typer.Option(min=2, help="Prompted frames looked back at; default: all.", rich_help_panel=MEMORY)
-    ] = None,
+    ] = DEFAULTS.max_prompted_frames,
     include_before_first_prompt: Annotated[
         bool,
         typer.Option(
             "--include-before-first-prompt", help="Look for objects before their prompt.", rich_help_panel=MEMORY
         ),
-    ] = False,
+    ] = DEFAULTS.include_before_first_prompt,
     fill_hole_area: Annotated[
         int, typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=MEMORY)
-    ] = 8,
+    ] = DEFAULTS.fill_hole_area,
     non_overlap: Annotated[
         bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.", rich_help_panel=MEMORY)
-    ] = False,
+    ] = DEFAULTS.non_overlap,
     upstream: Annotated[
         bool, typer.Option("--upstream", help="Track as the original does.", rich_help_panel=MEMORY)
-    ] = False,
+    ] = DEFAULTS.upstream,
     save: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to write, of {','.join(KINDS)}; default: overlay,json.", rich_help_panel=options.OUTPUT
+            help=f"What to write, of {','.join(KINDS)}; default: {','.join(DEFAULTS.save)}.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Of written videos; default: the source's.", rich_help_panel=options.OUTPUT)
-    ] = None,
+    ] = DEFAULTS.fps,
     checkpoint_every: Annotated[
         int, typer.Option(min=1, help="Frames between two saves for --resume.", rich_help_panel=options.OUTPUT)
-    ] = 500,
+    ] = DEFAULTS.checkpoint_every,
     show: Annotated[
         bool, typer.Option("--show", help="Open the overlay at the end.", rich_help_panel=options.OUTPUT)
     ] = False,
-    model: options.Model = "auto",
-    revision: options.Revision = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    seed: options.Seed = 0,
-    offline: options.Offline = False,
-    output: options.Output = None,
-    overwrite: options.Overwrite = False,
-    resume: options.Resume = False,
+    model: options.Model = DEFAULTS.model,
+    revision: options.Revision = DEFAULTS.revision,
+    device: options.Device = DEFAULTS.device,
+    dtype: options.Dtype = DEFAULTS.dtype,
+    seed: options.Seed = DEFAULTS.seed,
+    offline: options.Offline = DEFAULTS.offline,
+    output: options.Output = DEFAULTS.output,
+    overwrite: options.Overwrite = DEFAULTS.overwrite,
+    resume: options.Resume = DEFAULTS.resume,
     dry_run: options.DryRun = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -161,141 +152,97 @@ def track(
 
     Example: sam2-hf track clip.mp4 --everything --points-per-side 16 --max-objects 20 -o out
     """
-    chosen = context.params
-    _check_values(context)
-    kinds = options.listed(save) or ("overlay", "json")
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise typer.BadParameter(f"--save takes {', '.join(KINDS)}, got {unknown[0]!r}")
-    for source in sources:
-        _check_source(source)
-    requests = [] if everything else _requests(chosen)
-    folders = _folders(sources, next_folder("track", reserve=not dry_run) if output is None else Path(output))
-    given = {name: value for name, value in chosen.items() if name not in FREE_TO_CHANGE}
-    if not (overwrite or resume):
-        for folder in folders.values():
-            check_free(folder, kinds)
-    begun = {source for source, folder in folders.items() if (folder / RUN).exists()}
-    for source, folder in folders.items():
-        goes_on = resume and (source in begun or not begun)  # of several videos, some may not have been reached
-        check_folder(folder, {"source": source, **given}, overwrite=overwrite, resume=goes_on)
+    _check_together(context)
+    names = {entry.name for entry in fields(TrackSettings)} - {"sources", "save"}
+    given = {name: value for name, value in context.params.items() if name in names}
+    settings = TrackSettings(
+        **given,
+        sources=tuple(sources),
+        requests=() if everything else _requests(context.params),
+        save=options.listed(save) or DEFAULTS.save,
+    )
+    from sam2_hf.runs.track import plan_of, run_plan
+
+    def say(line: str) -> None:
+        options.say(line, quiet)
+
+    plan = plan_of(settings, read=_files_read(context.params), reserve=not dry_run)
     if dry_run:
-        _list(folders, kinds, requests, as_json)
+        plan.check()
+        _list(plan, as_json)
         return
-
-    import torch
-
-    from sam2_hf.checkpoints.loading import load
-    from sam2_hf.cli.track_job import TrackJob, summary_of
-
-    torch.manual_seed(seed)
-    network, processor, line = load(model, revision=revision, device=device, dtype=dtype, offline=offline)
-    options.say(line, quiet)
-    done, failed = [], {}
-    for source, folder in folders.items():
-        earlier = earlier_run(folder) if resume else {}
-        if earlier.get("status") == "done" and all((folder / FILES[kind]).exists() for kind in kinds):
-            options.say(f"{source}: was done before", quiet)
-            done.append(summary_of(earlier, folder))
-            continue
-        how = {**chosen, "resume": resume and source in begun}
-        job = TrackJob(folder, source, kinds, {"source": source, **given}, how, requests, (network, processor))
-        try:
-            done.append(summary_of(job.run(), folder))
-        except Sam2Error as error:
-            if len(folders) == 1:
-                raise
-            if verbose:
-                traceback.print_exception(error)
-            failed[source] = str(error)
-            options.say(f"{source}: {error}", quiet)
-        if done and done[-1]["status"] == "interrupted":
-            break
-    _report(done, failed, folders, quiet=quiet, as_json=as_json)
+    done, failed = run_plan(plan, say=say, bar=not (quiet or no_progress), verbose=verbose)
+    for outcome in done:
+        if show and outcome.status == "done" and "overlay" in settings.save:
+            typer.launch(str(outcome.folder / FILES["overlay"]))
+    _report(plan, done, failed, say=say, as_json=as_json)
 
 
-def _check_values(context: typer.Context) -> None:
-    chosen = context.params
-    for name, known in (("direction", DIRECTIONS), ("keep", KEEP)):
-        if chosen[name] not in known:
-            raise typer.BadParameter(f"--{name} takes {', '.join(known)}, got {chosen[name]!r}")
-    fps = chosen["fps"]
-    if fps is not None and not 0 < fps < float("inf"):
-        raise typer.BadParameter(f"--fps must be a positive number, got {fps}")
-    refused = NOT_EVERYTHING if chosen["everything"] else ONLY_EVERYTHING
-    reason = "does not go with --everything" if chosen["everything"] else "goes with --everything"
-    for name in refused:
+def _check_together(context: typer.Context) -> None:
+    """Options that mean nothing beside each other."""
+    everything = context.params["everything"]
+    for name in (*PROMPT_FLAGS, *OF_PROMPTS) if everything else OF_EVERYTHING:
         if context.get_parameter_source(name).name == "COMMANDLINE":
+            reason = "does not go with --everything" if everything else "goes with --everything"
             raise typer.BadParameter(f"--{name.replace('_', '-')} {reason}")
-    if chosen["resume"] and chosen["output"] is None:
-        raise typer.BadParameter("--resume needs --output, the folder of the run to go on with")
 
 
-def _check_source(source: str) -> None:
-    if "://" not in source and not source.isdigit() and not Path(source).exists():
-        raise SourceError(f"{source}: no such video file or folder")
-
-
-def _requests(chosen: dict) -> list:
+def _requests(chosen: dict) -> tuple:
     """What the options ask for, as requests; before any model is loaded.
 
     Raises:
-        PromptError: nothing, or what cannot be meant.
+        PromptError: what cannot be meant.
     """
     from sam2_hf.cli.prompt_options import read_index_masks, read_video_options
+    from sam2_hf.pipelines.prompt_file import read_prompt_file
+    from sam2_hf.pipelines.requests import requests_from
 
     written = read_video_options(chosen["point"] or [], chosen["box"] or [], chosen["mask"] or [])
     objects = [prompt.as_object() for prompt in written]
     if chosen["init_masks"] is not None:
         objects += read_index_masks(chosen["init_masks"])
-    if chosen["prompts"] is not None and objects:
+    if chosen["prompts"] is None:
+        return tuple(requests_from(objects=objects))
+    if objects:
         raise PromptError("--prompts is a file that says everything; leave out --point, --box, --mask and --init-masks")
-    if chosen["prompts"] is not None:
-        from sam2_hf.pipelines.prompt_file import read_prompt_file
-
-        return read_prompt_file(chosen["prompts"])
-    if not objects:
-        raise PromptError("no prompt given; pass --point, --box, --mask, --init-masks, --prompts or --everything")
-    from sam2_hf.pipelines.requests import requests_from
-
-    return requests_from(objects=objects)
+    return tuple(read_prompt_file(chosen["prompts"], chosen["normalized"]))
 
 
-def _folders(sources: list[str], folder: Path) -> dict[str, Path]:
-    """Where the run of each source goes."""
-    if len(sources) == 1:
-        return {sources[0]: folder}
-    names = {source: Path(source.rstrip("/")).stem or source for source in sources}
-    if len(set(names.values())) < len(sources):
-        names = {source: Path(source.rstrip("/")).name for source in sources}
-    if len(set(names.values())) < len(sources):
-        raise OutputExistsError(f"{folder}: two videos of one name would be written there; track them in two runs")
-    return {source: folder / name for source, name in names.items()}
+def _files_read(chosen: dict) -> tuple[str, ...]:
+    """Files and folders of prompts and masks."""
+    masks = [text.rpartition("@")[2] for text in (*(chosen["mask"] or ()), chosen["init_masks"]) if text]
+    given = (chosen["prompts"], *masks, *(text.partition(":")[2] for text in masks))
+    return tuple(name for name in given if name)
 
 
-def _list(folders: dict[str, Path], kinds: tuple[str, ...], requests: list, as_json: bool) -> None:
+def _list(plan, as_json: bool) -> None:
     """What a run would do."""
-    plan = {source: [str(folder / FILES[kind]) for kind in kinds] for source, folder in folders.items()}
-    objects = len({request.object_id for request in requests})
+    settings = plan.settings
+    files = {
+        source: [str(folder.path / FILES[kind]) for kind in settings.save] for source, folder in plan.folders.items()
+    }
+    objects, prompts = len({request.object_id for request in settings.requests}), len(settings.requests)
     if as_json:
-        typer.echo(json.dumps({"videos": plan, "objects": objects, "prompts": len(requests)}))
+        typer.echo(json.dumps({"videos": files, "objects": objects, "prompts": prompts}))
         return
-    for source, files in plan.items():
-        typer.echo(f"{source} -> {', '.join(files)}")
-    asked = f"{len(requests)} prompts of {objects} objects" if requests else "everything"
-    typer.echo(f"{len(plan)} videos, {asked}; nothing was done (--dry-run)")
+    for source, names in files.items():
+        typer.echo(f"{source} -> {', '.join(names)}")
+    asked = f"{prompts} prompts of {objects} objects" if prompts else "everything"
+    typer.echo(f"{len(files)} videos, {asked}; nothing was done (--dry-run)")
 
 
-def _report(done: list[dict], failed: dict, folders: dict[str, Path], *, quiet: bool, as_json: bool) -> None:
-    frames = sum(entry["frames"] for entry in done)
-    interrupted = any(entry["status"] == "interrupted" for entry in done)
-    root = next(iter(folders.values())) if len(folders) == 1 else next(iter(folders.values())).parent
+def _report(plan, done: list, failed: dict, *, say, as_json: bool) -> None:
+    frames = sum(outcome.frames for outcome in done)
+    interrupted = any(outcome.status == "interrupted" for outcome in done)
     if interrupted:
-        options.say(f"interrupted; go on with: {resume_command(root)}", quiet)
-    summary = {"output": str(root), "frames": frames, "status": "interrupted" if interrupted else "done"}
-    if len(folders) > 1:
-        summary |= {"videos": done, "failed": failed}
-    typer.echo(json.dumps(summary) if as_json else f"{frames} frames tracked, written to {root}")
+        say(f"interrupted; go on with: {resume_command(plan.root)}")
+    summary = {"output": str(plan.root), "frames": frames, "status": "interrupted" if interrupted else "done"}
+    if len(plan.folders) > 1:
+        names = ("source", "frames", "skipped", "status")
+        videos = [{"output": str(one.folder), **{name: getattr(one, name) for name in names}} for one in done]
+        summary |= {"videos": videos, "failed": failed}
+    typer.echo(json.dumps(summary) if as_json else f"{frames} frames tracked, written to {plan.root}")
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if failed or any(entry["skipped"] for entry in done):
+    if failed or any(outcome.skipped for outcome in done):
         raise typer.Exit(ExitCode.SOME_FAILED)

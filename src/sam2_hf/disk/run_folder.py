@@ -10,14 +10,14 @@ A file that no run of ours wrote is never replaced or removed, and neither is on
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sam2_hf.disk.folder_lock import LOCK, FolderLock
-from sam2_hf.disk.whole import told_of_files, write_json
+from sam2_hf.disk.whole import naming, told_of_files, write_json
 from sam2_hf.errors import ConfigChangedError, OutputExistsError
 
 RUN, JOURNAL = "run.json", ".written"
@@ -232,15 +232,17 @@ class RunFolder:
             return  # of another folder
         if name in self.written or name in OWN:
             return
-        if self._journal is None:
-            self._journal = (self.path / JOURNAL).open("a", encoding="utf-8")
-        self._journal.write(json.dumps(name) + "\n")
-        self._journal.flush()
+        with naming(self.path / JOURNAL):
+            if self._journal is None:
+                self._journal = (self.path / JOURNAL).open("a", encoding="utf-8")
+            self._journal.write(json.dumps(name) + "\n")
+            self._journal.flush()
         self.written.add(name)
 
     def _close_journal(self) -> None:
         if self._journal is not None:
-            self._journal.close()
+            with suppress(OSError):  # a full disk, which was told of when it was written to
+                self._journal.close()
             self._journal = None
         if written_in(self.path, journal=False) >= written_in(self.path):
             (self.path / JOURNAL).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sam2_hf.evaluation.run_record import library_versions, policy_record
 from sam2_hf.evaluation.scores import score_table
 from sam2_hf.evaluation.semi_supervised import MASKS
 from sam2_hf.runs.evaluate_settings import EvaluateSettings
+from sam2_hf.runs.interruption import status_of
 from sam2_hf.runs.model import RunModel, load_model
 
 WHICH_CLIPS = ("clips", "exclude", "limit", "roots")  # what is measured on a clip does not depend on it
@@ -144,20 +146,17 @@ class _Evaluation:
         self.say(model.line)
         facts = self._facts(model, autocast)
         self.folder.begin(keep=self._keeps, **facts)
-        status = "failed"
         try:
             with runner.bfloat16_autocast(model.network.device, autocast):
                 failed = runner.measure_clips(processes.shard.of(clips), protocol, records, self.say)
             failed = processes.all_failures(failed)
             processes.close()
-            status = "done"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            self.say(f"interrupted; go on with the same command and --resume --output {self.folder.path}")
+        except BaseException as error:
+            with suppress(OSError):  # a full disk: the first error is the one to be told
+                self.folder.write(status_of(error), **facts, error=str(error))
+            if isinstance(error, KeyboardInterrupt):
+                self.say(f"interrupted; go on with the same command and --resume --output {self.folder.path}")
             raise
-        finally:
-            if status != "done":
-                self.folder.write(status, **facts)
         return self._finish(clips, protocol, records, failed, facts)
 
     def _finish(self, clips: list, protocol, records: ClipRecords, failed: dict, facts: dict) -> dict | None:

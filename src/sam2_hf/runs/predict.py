@@ -5,7 +5,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from sam2_hf.pipelines.prompt_file import prompt_record
 from sam2_hf.pipelines.reading.picture_items import PICTURE_SUFFIXES
 from sam2_hf.pipelines.reading.read_ahead import read_ahead
 from sam2_hf.pipelines.records import class_numbers
-from sam2_hf.runs.interruption import Interruption
+from sam2_hf.runs.interruption import Interruption, status_of
 from sam2_hf.runs.memory import WithinMemory
 from sam2_hf.runs.model import RunModel, load_model
 from sam2_hf.runs.output_names import plain_name
@@ -109,21 +109,19 @@ class _Job:
         )
         self.folder.begin(keep=self.settings.resume, **self._facts())
         records = PictureRecords(self.folder.path, resume=self.settings.resume)
-        status = "failed"
         try:
             with Interruption() as interruption:
-                reached = self._all(method, records, interruption)
-            records.close(self._order if reached == "done" else None)
-            if reached == "done":
+                status = self._all(method, records, interruption)
+            records.close(self._order if status == "done" else None)
+            if status == "done":
                 self.outputs.finish(records, self.pictures.classes)
                 self._write_prompts(records)
-            status = reached
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except BaseException as error:
+            with suppress(OSError):  # a full disk: the first error is the one to be told
+                records.close()
+                self.folder.write(status_of(error), **self._facts(), error=str(error))
             raise
-        finally:
-            records.close()
-            self.folder.write(status, **self._facts())
+        self.folder.write(status, **self._facts())
         return PredictOutcome(
             folder=self.folder.path,
             status=status,

@@ -49,7 +49,8 @@ class PictureRecords:
         Args:
             order: sources of all pictures; records are put in this order if they were written in another.
         """
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         if order is not None:
             place = {source: number for number, source in enumerate(order)}
             wanted = sorted((source for source in self._order if source in place), key=place.__getitem__)

@@ -93,4 +93,4 @@ class PredictSettings(RunSettings):
         """Plain values that a run which is gone on with must share; masks by their content."""
         from sam2_hf.runs.prompt_options import plain_requests
 
-        return {**super().options(), "prompts": plain_requests(self.requests)}
+        return {"prompts": plain_requests(self.requests), **super().options()}

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.outputs import ImageFeatures
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.video import FrameSource, frames_from, stream_from
+from sam2_hf.tracking.identity import small_frames
 from sam2_hf.tracking.policy import TrackingPolicy
 
 FEATURES_KEPT = 2  # encodings of frames, the ones used last
@@ -54,6 +56,11 @@ class FrameStore:
 
     def __len__(self) -> int:
         return self._num_appended + (0 if self.source is None else len(self.source))
+
+    @cached_property
+    def appearance(self) -> dict[int, list[int] | None] | None:
+        """What a whole video looks like, to tell it from another; read once, because it jumps through the video."""
+        return None if self.source is None else small_frames(self.source)
 
     def reach(self, frame: int) -> bool:
         """Whether a frame is there, after taking incoming frames up to it."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sam2_hf.disk.whole import whole_path
 from sam2_hf.errors import SourceError
+from sam2_hf.tracking.identity import other_frame, same_weights, weights_sample
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt
 
@@ -61,19 +62,23 @@ def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:
 
 
 def session_facts(session) -> dict:
-    """What a saved session must find again: the same frames, and a model of the same input."""
+    """What a saved session must find again: the same frames, and the same model."""
     return {
         "video": session.video_path,
         "size": session.size,
         "num_frames": session.num_frames,
         "image_size": session.model.config.image_size,
+        "weights": weights_sample(session.model),
+        "frames": session.frames.appearance,
     }
 
 
 def check_facts(path: Path, saved: dict, found: dict) -> None:
-    """Raises `SourceError` where a session is opened with another video or input than it was saved with."""
+    """Raises `SourceError` where a session is opened with another video or model than it was saved with."""
     if saved["image_size"] != found["image_size"]:
         raise SourceError(f"{path}: saved with image_size {saved['image_size']}, the model has {found['image_size']}")
+    if "weights" in saved and not same_weights(saved["weights"], found["weights"]):
+        raise SourceError(f"{path}: saved with another model (its weights differ); load the one it was saved with")
     if found["num_frames"] == 0:  # a stream, which has not begun again
         return
     size = None if saved["size"] is None else tuple(saved["size"])
@@ -82,6 +87,9 @@ def check_facts(path: Path, saved: dict, found: dict) -> None:
             f"{path}: saved with {saved['num_frames']} frames of (height, width) {size}, the video has "
             f"{found['num_frames']} of {found['size']}; pass the video it was saved with"
         )
+    frame = other_frame(saved.get("frames") or {}, found["frames"] or {})
+    if frame is not None:
+        raise SourceError(f"{path}: saved with another video (frame {frame} looks different); pass that one")
 
 
 def _pack(track: ObjectTrack, row: str, tensors: dict[str, Tensor]) -> dict:

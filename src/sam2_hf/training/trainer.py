@@ -7,7 +7,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 import numpy as np
@@ -160,15 +160,13 @@ class Sam2Trainer:
             return
         with self.folder.opened(resume, overwrite) as state:
             self.accelerator.wait_for_everyone()
-            status, facts = "failed", {}
             try:
                 yield state
-                status = "interrupted" if self.interrupted else "done"
             except BaseException as error:
-                facts = {"error": str(error)}
+                with suppress(OSError):  # a full disk: the first error is the one to be told
+                    self.folder.end("failed", steps=self.step, error=str(error))
                 raise
-            finally:
-                self.folder.end(status, steps=self.step, **facts)
+            self.folder.end("interrupted" if self.interrupted else "done", steps=self.step)
 
     # Epochs and steps
 

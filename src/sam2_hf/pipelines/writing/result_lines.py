@@ -33,7 +33,8 @@ class Jsonl:
             self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
 
 
 class WrittenResults:

@@ -3,8 +3,11 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from sam2_hf.disk.whole import naming
 
 
 class Spool:
@@ -18,6 +21,7 @@ class Spool:
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
         self._places: dict[int, int] = {}
 
@@ -31,8 +35,9 @@ class Spool:
 
     def put(self, frame: int, record: Any) -> None:
         """Keeps a record of plain values."""
-        self._places[frame] = self._file.seek(0, 2)
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        with naming(self._folder):
+            self._places[frame] = self._file.seek(0, 2)
+            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
 
     def __getitem__(self, frame: int) -> Any:
         self._file.seek(self._places[frame])
@@ -43,4 +48,5 @@ class Spool:
 
     def close(self) -> None:
         """Drops everything."""
-        self._file.close()
+        with suppress(OSError):  # a full disk: nothing of it is wanted any more
+            self._file.close()

@@ -1,6 +1,12 @@
-"""The two kinds of passes that `sam2-hf track` makes, with one face: prompted objects, and everything there is."""
+"""The two kinds of passes over a video, with one face: prompted objects, and everything there is."""
 
+from dataclasses import replace
 from pathlib import Path
+
+from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
+from sam2_hf.pipelines.video_pass import add_requests, follow_span, frames_of_span, open_session
+from sam2_hf.runs.track_settings import TrackSettings
+from sam2_hf.tracking.session import Sam2InferenceSession
 
 
 class PromptedPass:
@@ -11,13 +17,12 @@ class PromptedPass:
         video: as a session takes it.
         span: `VideoSpan`.
         policy: `TrackingPolicy`.
-        chosen: options of the command.
-        requests: prompts.
+        settings: of the run, with its requests.
     """
 
-    def __init__(self, parts, video, span, policy, chosen: dict, requests):
+    def __init__(self, parts, video, span, policy, settings: TrackSettings):
         self.parts, self.video, self.span, self.policy = parts, video, span, policy
-        self.normalized, self.requests = chosen["normalized"], requests
+        self.normalized, self.requests = settings.normalized, settings.requests
         self.session = None
         self.can_resume = span.direction == "forward"
         self.why_empty = None  # of passes that look for objects
@@ -49,8 +54,6 @@ class PromptedPass:
 
     def begin(self, done) -> None:
         """Makes the session ready: prompted, or as it was saved after the results that are done (`covered`)."""
-        from sam2_hf.pipelines.video_pass import add_requests, follow_span, open_session
-
         if done:
             self._at = max(result.frame for result in done)
             return
@@ -75,8 +78,6 @@ class PromptedPass:
 
     def with_picture(self, result):
         """A result that was read from disk, with its picture."""
-        from dataclasses import replace
-
         return replace(result, image=self.session.source[result.frame // self.span.stride])
 
     def _first(self) -> int:
@@ -86,10 +87,6 @@ class PromptedPass:
 
     def _go_on(self):
         """A pass from the frame after the last one."""
-        from dataclasses import replace
-
-        from sam2_hf.pipelines.video_pass import follow_span
-
         start = self._at + self.span.stride
         passed = (start - self._first()) // self.span.stride
         left = None if self.span.max_frames is None else self.span.max_frames - passed
@@ -99,22 +96,18 @@ class PromptedPass:
         return follow_span(self.session, self.requests, rest, normalized=self.normalized)
 
     def _load(self, state: Path):
-        from sam2_hf.pipelines.video_pass import frames_of_span
-        from sam2_hf.tracking.session import Sam2InferenceSession
-
         return Sam2InferenceSession.load(state, *self.parts, video=frames_of_span(self.video, self.span))
 
 
 class EverythingPass:
     """Everything in the video; arguments as for `PromptedPass`."""
 
-    def __init__(self, parts, video, span, policy, chosen: dict, requests):
-        from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
-
+    def __init__(self, parts, video, span, policy, settings: TrackSettings):
         own = ("detect_every", "track_iou", "max_objects", "min_area", "points_per_side")
-        given = {"pred_iou_thresh": chosen["min_iou"], "stability_score_thresh": chosen["min_stability"]}
+        given = {"pred_iou_thresh": settings.min_iou, "stability_score_thresh": settings.min_stability}
+        given |= {name: getattr(settings, name) for name in own}
         given = {name: value for name, value in given.items() if value is not None}
-        generator = Sam2VideoMaskGenerator(*parts, policy=policy, **given, **{name: chosen[name] for name in own})
+        generator = Sam2VideoMaskGenerator(*parts, policy=policy, **given)
         self.parts, self.span = parts, span
         self._run = generator.begin(video, span)
         self.can_resume = self._run.is_file
@@ -158,6 +151,4 @@ class EverythingPass:
         return self._run.with_picture(result)
 
     def _load(self, state: Path):
-        from sam2_hf.tracking.session import Sam2InferenceSession
-
         return Sam2InferenceSession.load(state, *self.parts)
