@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sam2_hf.errors import PromptError
-from sam2_hf.processing.prompts import mask_logits_of, read_prompts
+from sam2_hf.processing.prompts import mask_logits_of, read_prompts, video_mask
 from tests.tiny import micro_processor, scene
 
 NAN, INF = float("nan"), float("inf")
@@ -180,3 +180,18 @@ def test_model_checks_values_of_prompts(model, prompts, message):
     maps = [torch.zeros(1, 8, 64, 64), torch.zeros(1, 16, 32, 32), torch.zeros(1, 64, 16, 16)]
     with pytest.raises(ValueError, match=message):
         model(image_embeddings=maps, **prompts)
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024])
+@pytest.mark.parametrize("width", [1, 2, 40])
+def test_thin_masks_stay_where_they_are_and_are_not_absent(size, width):
+    mask = np.zeros((900, 1200), np.uint8)
+    mask[100:800, 601 : 601 + width] = 1
+    found = video_mask(mask, size)
+    rows, columns = found.nonzero(as_tuple=True)
+    assert abs(float(columns.float().mean() + 0.5) / size - (601 + width / 2) / 1200) < 1 / size
+    assert abs(len(rows.unique()) / size - 700 / 900) < 3 / size
+    dot = np.zeros((900, 1200), np.uint8)
+    dot[450, 600] = 1
+    assert video_mask(dot, size).any()
+    assert not video_mask(np.zeros((900, 1200)), size).any()

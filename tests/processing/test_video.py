@@ -186,3 +186,67 @@ def test_pictures_of_a_clip_are_opened_once_for_the_model_and_for_drawing(tmp_pa
     for index in range(4):
         assert torch.equal(frames[index], frames[index])
     assert opened == [f"{index}.png" for index in range(4)]
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip.mp4", "clip.mkv", "clip.mov"])
+def test_frames_between_others_keep_their_order_in_every_container(tmp_path, name):
+    """AVI has no presentation times: packets and frames of H.264 with B-frames count them in different orders."""
+    source = frames_from(written(tmp_path / name, g="10", bf="2"))
+    assert len(source) == NUM_FRAMES
+    for index in (*range(12), 29, 4, 20):
+        assert is_frame(source[index], index), index
+
+
+def test_equal_time_stamps_are_counted(tmp_path):
+    path = written(tmp_path / "fast.mkv", times=[index // 5 for index in range(20)], num_frames=20)
+    source = frames_from(path)
+    assert len(source) == 20 and all(is_frame(source[index], index) for index in (0, 7, 3, 19))
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm", "clip.avi"])
+def test_cut_file_whose_header_knows_better_is_told_of(tmp_path, name):
+    codec = {"clip.webm": "libvpx", "clip.avi": "mjpeg"}.get(name, "libx264")
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = written(tmp_path / name, codec=codec, pix_fmt=pix_fmt, g="5")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.warns(UserWarning, match=f"{name}: the header says .*; is the file complete"):
+        source = frames_from(path)
+    assert 0 < len(source) < NUM_FRAMES and is_frame(source[2], 2)
+
+
+def test_whole_files_are_not_told_of(tmp_path):
+    for name, codec in (("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4"), ("a.mp4", "libx264")):
+        assert len(frames_from(written(tmp_path / name, codec=codec, bf="0"))) == NUM_FRAMES  # warnings are errors
+
+
+def test_change_of_size_within_a_video_is_named(tmp_path):
+    path = tmp_path / "joined.h264"
+    with path.open("wb") as whole:
+        for size in ((64, 96), (32, 48)):
+            part = tmp_path / f"{size[0]}.h264"
+            with av.open(str(part), "w") as container:
+                stream = container.add_stream("libx264", rate=25)
+                (stream.height, stream.width), stream.pix_fmt = size, "yuv420p"
+                for _ in range(4):
+                    frame = av.VideoFrame.from_ndarray(np.zeros((*size, 3), np.uint8), format="rgb24")
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode())
+            whole.write(part.read_bytes())
+    source = frames_from(path)
+    assert source[3].shape == (3, 64, 96)
+    with pytest.raises(SourceError, match=r"frame 4 is \(height, width\) \(32, 48\), the first is \(64, 96\)"):
+        source[4]
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "stack.tiff", "moving.webp"])
+def test_picture_file_with_several_pages_is_a_video(tmp_path, name):
+    pages = [Image.fromarray(picture(index)) for index in range(6)]
+    pages[0].save(
+        tmp_path / name, save_all=True, append_images=pages[1:], **({"lossless": True} if "webp" in name else {})
+    )
+    source = frames_from(tmp_path / name)
+    assert (len(source), source.size) == (6, (HEIGHT, WIDTH))
+    for index in (5, 0, 3):
+        assert torch.equal(source[index], torch.from_numpy(picture(index)).permute(2, 0, 1))
+    with pytest.raises(IndexError, match="frame 6 is not in"):
+        source[6]

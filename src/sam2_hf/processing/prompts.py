@@ -20,6 +20,7 @@ from sam2_hf.errors import PromptError
 from sam2_hf.modeling.configuration import MASK_AS_LOGITS_BIAS, MASK_AS_LOGITS_SCALE
 
 PAD = -10  # the library's convention: label of a padding point, and all four numbers of a missing box
+HALF_A_CELL = 0.5  # a cell of the model's grid is inside from here on, as in the original
 POINT_LABELS = (PAD, -1, 0, 1)
 MISSING_BOX = [PAD] * 4  # of an object without a box in a padded batch
 
@@ -240,7 +241,9 @@ def prompt_tensors(
 
 
 def video_mask(mask, size: int) -> Tensor:
-    """A binary mask (height, width) in the model's size: (size, size) bool. It may be empty.
+    """A binary mask (height, width) in the model's size: (size, size) bool. It may be empty, if it was.
+
+    A mask too thin to fill half of any cell keeps the cells that it fills most: an empty mask would mean "absent".
 
     Raises:
         PromptError: another number of axes, or values other than 0 and 1 (or 0 and 255).
@@ -251,7 +254,8 @@ def video_mask(mask, size: int) -> Tensor:
     values = (values > 0).float()
     if tuple(values.shape) != (size, size):
         values = F.interpolate(values[None, None], (size, size), mode="bilinear", antialias=True)[0, 0]
-    return values >= 0.5
+    inside = values >= HALF_A_CELL
+    return inside if bool(inside.any()) or not bool(values.any()) else values >= values.max() / 2
 
 
 def mask_logits_of(masks, mask_size: tuple[int, int]) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 GIBIBYTE = 2**30
+FARTHEST = 10  # sides of the picture that a polygon's corner may lie outside; beyond, pycocotools asks for all memory
 
 
 class Masks(Sequence):
@@ -20,6 +21,7 @@ class Masks(Sequence):
         self.rle = tuple({"size": list(entry["size"]), "counts": entry["counts"]} for entry in rle)
         self.size = size
         for entry in self.rle:
+            check_rle(entry)
             if tuple(entry["size"]) != tuple(size):
                 raise ValueError(f"a mask has size {tuple(entry['size'])}, the picture {tuple(size)}")
 
@@ -70,7 +72,12 @@ class Masks(Sequence):
 
 
 def decode_rle(entry: dict) -> np.ndarray:
-    """One mask, (height, width) bool; the counts may be a string, bytes or a list of numbers."""
+    """One mask, (height, width) bool; the counts may be a string, bytes or a list of numbers.
+
+    Raises:
+        ValueError: it is no run-length mask, or its runs do not fill its size.
+    """
+    check_rle(entry)
     if isinstance(entry["counts"], list):
         entry = coco.frPyObjects(entry, *entry["size"])
     with warnings.catch_warnings():  # pycocotools 2.0.11 converts arrays in a way that NumPy 2 warns of
@@ -81,3 +88,67 @@ def decode_rle(entry: dict) -> np.ndarray:
 def _as_bytes(entry: dict) -> dict:
     counts = entry["counts"]
     return {"size": entry["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+
+
+def check_rle(entry: dict) -> None:
+    """Raises `ValueError` for run lengths that pycocotools would read past their end, or write past the mask's."""
+    if not isinstance(entry, dict) or not {"size", "counts"} <= entry.keys():
+        raise ValueError(f"a run-length mask is a dictionary with size and counts, got {str(entry)[:80]!r}")
+    size = entry["size"]
+    is_pair = isinstance(size, (list, tuple)) and len(size) == 2
+    if not is_pair or not all(isinstance(side, (int, np.integer)) and side >= 0 for side in size):
+        raise ValueError(f"the size of a run-length mask is [height, width], got {size!r}")
+    runs, pixels = _runs(entry["counts"]), int(size[0]) * int(size[1])
+    if (runs < 0).any():
+        raise ValueError(f"a run-length mask has a run of {runs.min()} pixels")
+    if int(runs.sum()) != pixels:
+        raise ValueError(f"the runs of a mask of {size[0]} x {size[1]} fill {int(runs.sum())} of {pixels} pixels")
+
+
+def _runs(counts) -> np.ndarray:
+    """Lengths of the runs, (runs,) int64, of a list or of COCO's string: numbers of 5 bits a character, in two's
+    complement, the lowest first; from the fourth on they are differences to the one before the last.
+    """
+    if isinstance(counts, (list, tuple, np.ndarray)):
+        numbers = np.asarray(counts)
+        if numbers.ndim != 1 or (numbers.size and not np.issubdtype(numbers.dtype, np.integer)):
+            raise ValueError(f"the counts of a run-length mask are whole numbers, got {str(counts)[:80]!r}")
+        return numbers.astype(np.int64)
+    if not isinstance(counts, (str, bytes)) or not len(counts):
+        raise ValueError(f"the counts of a run-length mask are a string or whole numbers, got {str(counts)[:80]!r}")
+    try:
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the counts of a run-length mask are ASCII, got {counts[:80]!r}") from error
+    codes = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - ord("0")
+    is_last = (codes & 32) == 0
+    if (codes < 0).any() or (codes > 63).any() or not is_last[-1]:
+        raise ValueError(f"the counts of a run-length mask are damaged or cut off: {str(counts)[:80]!r}")
+    starts = np.flatnonzero(np.concatenate(([True], is_last[:-1])))
+    place = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
+    if place.max() > 11:  # more than 60 bits
+        raise ValueError(f"the counts of a run-length mask are damaged: {str(counts)[:80]!r}")
+    values = np.add.reduceat((codes & 31) << (5 * place), starts)
+    is_negative = (codes[is_last] & 16) != 0
+    values -= np.where(is_negative, np.int64(1) << (5 * (place[is_last] + 1)), 0)
+    values[2::2], values[1::2] = np.cumsum(values[2::2]), np.cumsum(values[1::2])
+    return values
+
+
+def polygons_to_mask(polygons: list, size: tuple[int, int]) -> np.ndarray:
+    """COCO polygons `[[x, y, x, y, ...], ...]` of one object as a mask (height, width) bool, drawn by pycocotools.
+
+    Raises:
+        ValueError: no polygon, one of fewer than three corners, or corners far outside the picture or not finite.
+    """
+    height, width = size
+    for polygon in polygons:
+        corners = np.asarray(polygon, dtype=np.float64) if isinstance(polygon, (list, tuple)) else np.empty(0)
+        if corners.ndim != 1 or corners.size < 6 or corners.size % 2:
+            raise ValueError(f"a polygon is [x, y, x, y, ...] with at least three corners, got {str(polygon)[:80]}")
+        farthest = np.abs(corners).max()
+        if not farthest <= FARTHEST * max(height, width, 1):  # NaN too
+            raise ValueError(f"a polygon of a picture of {width} x {height} pixels reaches {farthest:g}")
+    if not polygons:
+        raise ValueError("a segmentation without a polygon has no mask")
+    return decode_rle(coco.merge(coco.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width)))

@@ -1,17 +1,20 @@
 """Frames from anything that holds a video, as one kind of sequence: pictures by number, read when asked for."""
 
 import re
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from sam2_hf.errors import SourceError
+from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.video_file import VideoFileFrames, camera_frames, live_frames
 
+STACK_SUFFIXES = (".tif", ".tiff", ".webp")  # pictures that may have several pages
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -55,6 +58,49 @@ class PictureFrames:
                 raise SourceError(f"frame {index} is (height, width) {found}, the first is {self.size}")
             self._last = index, pixels
         return self._last[1]
+
+
+class StackFrames:
+    """Frames of one picture file with several pages or an animation: TIFF, WebP.
+
+    Attributes:
+        size: (height, width) of every frame.
+    """
+
+    fps: float | None = None
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._picture = Image.open(path)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DecodeError(f"{path}: not a readable picture ({error}); is the file complete?") from error
+        weakref.finalize(self, self._picture.close)
+        self._length = getattr(self._picture, "n_frames", 1)
+        self._last: tuple[int, Tensor] = (0, self._page(0))
+        self.size = tuple(self._last[1].shape[-2:])
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3, height, width), uint8 or float in [0, 1]."""
+        if not 0 <= index < self._length:
+            raise IndexError(f"frame {index} is not in {self.path} (0..{self._length - 1})")
+        if index != self._last[0]:
+            pixels = self._page(index)
+            if tuple(pixels.shape[-2:]) != self.size:
+                found = tuple(pixels.shape[-2:])
+                raise SourceError(f"{self.path}: frame {index} is (height, width) {found}, the first is {self.size}")
+            self._last = index, pixels
+        return self._last[1]
+
+    def _page(self, index: int) -> Tensor:
+        try:
+            self._picture.seek(index)
+            return to_pixels(ImageOps.exif_transpose(self._picture))
+        except (OSError, EOFError, SyntaxError, ValueError) as error:
+            raise DecodeError(f"{self.path}: frame {index} cannot be decoded ({error})") from error
 
 
 class SampledFrames:
@@ -108,7 +154,7 @@ def frames_from(video) -> FrameSource:
     Raises:
         SourceError: it cannot be read as a video.
     """
-    if isinstance(video, (PictureFrames, VideoFileFrames, SampledFrames)):
+    if isinstance(video, (PictureFrames, StackFrames, VideoFileFrames, SampledFrames)):
         return video
     if isinstance(video, (str, Path)):
         path = Path(video)
@@ -116,7 +162,7 @@ def frames_from(video) -> FrameSource:
             return folder_frames(path)
         if not path.is_file():
             raise SourceError(f"{path}: no such video file or folder")
-        return VideoFileFrames(path)
+        return StackFrames(path) if path.suffix.lower() in STACK_SUFFIXES else VideoFileFrames(path)
     if isinstance(video, (list, tuple)):
         return PictureFrames(video)
     if isinstance(video, (np.ndarray, Tensor)):

@@ -4,6 +4,8 @@ The file is indexed once by its packets, without decoding. Reading goes on from 
 seeks to the key frame before. A frame that cannot be decoded is an error that names it, never the end of the video.
 """
 
+import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from sam2_hf.errors import DecodeError, SourceError
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # or decoders paint over what they cannot read
 FARTHER_BACK = 60  # frames before the wanted one at which a second seek aims
 FRAMES_COMPARED = 8
+FRAMES_SHORT = 2.5  # a video that ends so many frames before its header says is told of
 GUESSED_TIMES = ("mpeg", "mpegvideo")  # program streams, where times after a seek are estimates
 CAMERA_FORMATS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 
@@ -38,6 +41,7 @@ class VideoFileFrames:
         self.fps = None if self._stream.average_rate is None else float(self._stream.average_rate)
         self._last: tuple[int, Tensor | None] = (-1, None)
         self._next = 0
+        self.size: tuple[int, int] | None = None
         self.size = tuple(self[0].shape[-2:])
 
     def __len__(self) -> int:
@@ -48,8 +52,15 @@ class VideoFileFrames:
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} is not in {self.path} (0..{len(self) - 1})")
         if index != self._last[0]:  # a frame is often asked for twice, by the model and for drawing
-            self._last = index, picture_of(self._frame(index))
+            picture = picture_of(self._frame(index))
             self._next = index + 1
+            if self.size is not None and tuple(picture.shape[-2:]) != self.size:
+                found = tuple(picture.shape[-2:])
+                raise SourceError(
+                    f"{self.path}: frame {index} is (height, width) {found}, the first is {self.size}; "
+                    "cut the video where its size changes"
+                )
+            self._last = index, picture
         return self._last[1]
 
     def time(self, index: int) -> float:
@@ -70,23 +81,39 @@ class VideoFileFrames:
             ]
         except av.FFmpegError as error:
             raise DecodeError(f"{self.path}: damaged or cut off ({error}); is the file complete?") from error
-        times = [packet.pts for packet in packets if not packet.is_discard]
+        times = [packet.pts for packet in packets]
         self._reopen()
         is_guessed = self._container.format.name in GUESSED_TIMES
-        if times and None not in times and not is_guessed and self._agree_with_decoder(sorted(times)):
+        is_told = bool(times) and None not in times and len(set(times)) == len(times) and not is_guessed
+        if is_told and self._agree_with_decoder(sorted(times)):
+            self._compare_with_header(len(times), float((max(times) - min(times)) * self._stream.time_base))
             return sorted(times)
         count = sum(not isinstance(frame, av.FFmpegError) for frame in self._decoder)
         if not count:
             raise SourceError(f"{self.path}: the video has no frames")
         self._is_counted = True
         self._reopen()
+        self._compare_with_header(count)
         return list(range(count))
 
     def _agree_with_decoder(self, times: list[int]) -> bool:
-        """Whether packets and frames count time in the same way; in AVI files they may not."""
+        """Whether packets and frames count time in the same way, and in order; in AVI files they may not."""
         first = [frame for frame, _ in zip(self._decoder, range(FRAMES_COMPARED), strict=False)]
         self._reopen()
-        return all(isinstance(frame, av.FFmpegError) or frame.pts in times[:FRAMES_COMPARED] for frame in first)
+        found = [frame.pts for frame in first if not isinstance(frame, av.FFmpegError)]
+        return found == sorted(found) and set(found) <= set(times[:FRAMES_COMPARED])
+
+    def _compare_with_header(self, count: int, seconds: float | None = None) -> None:
+        """Warns where a file holds fewer frames, or a shorter time, than its header says."""
+        missing, rate = self._stream.frames - count, self._stream.average_rate
+        told = _seconds(self._stream.metadata.get("DURATION", ""))
+        if missing > 0:
+            what = f"{self._stream.frames} frames, but {count} are there"
+        elif None not in (seconds, told, rate) and told - seconds > FRAMES_SHORT / rate:
+            what = f"{told:.2f} seconds, but its frames end at {seconds + 1 / rate:.2f}"
+        else:
+            return
+        warnings.warn(f"{self.path}: the header says {what}; is the file complete?", UserWarning, stacklevel=4)
 
     def _frame(self, index: int) -> av.VideoFrame:
         """The frame, by reading on or by seeking; where a seek lands too late, from farther back, then the start."""
@@ -144,6 +171,12 @@ class VideoFileFrames:
         self._counted = 0
 
 
+def _seconds(text: str) -> float | None:
+    """Of a duration as Matroska files have it, HH:MM:SS.fraction."""
+    match = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip("\0 "))
+    return None if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
+
+
 def picture_of(frame: av.VideoFrame) -> Tensor:
     """(3, height, width) uint8, turned as the metadata says."""
     turns = round(frame.rotation / 90)  # counter-clockwise
@@ -184,6 +217,9 @@ def _open(source: str | Path, file_format: str | None = None):
         container.close()
         raise SourceError(f"{source}: there is no video in this file")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        container.close()
+        raise DecodeError(f"{source}: its codec is not known here, or its header is cut off; convert it to H.264")
     stream.thread_type = "AUTO"
     stream.codec_context.options = STRICT
     return container, stream

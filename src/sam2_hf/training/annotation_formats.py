@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from sam2_hf.errors import ConfigError, DecodeError, SourceError
 from sam2_hf.processing.picture_files import natural_order, pictures_in, read_picture
-from sam2_hf.processing.rle import decode_rle
+from sam2_hf.processing.rle import decode_rle, polygons_to_mask
 from sam2_hf.processing.video import frames_from
 from sam2_hf.training.formats import LabelledClip, ObjectFoldersClip, frame_folders
 
@@ -157,7 +157,7 @@ def open_coco(
             raise SourceError(f"{path}: named in {file.name}, but there is no such file")
         objects = dict(enumerate(by_image.get(image["id"], []), 1))
         names = {key: categories.get(one.get("category_id"), "") for key, one in objects.items()}
-        shapes = {key: _coco_shape(one["segmentation"]) for key, one in objects.items()}
+        shapes = {key: _coco_shape(one["segmentation"], image["file_name"]) for key, one in objects.items()}
         if shapes:
             clips.append(PictureClip(image["file_name"], path, shapes, names))
     return clips
@@ -210,7 +210,7 @@ def open_sa1b(
             if annotation["area"] > 0 and not too_large and not too_vague:
                 kept.append(rle)
         if kept:
-            shapes = {key: _coco_shape(rle) for key, rle in enumerate(kept, 1)}
+            shapes = {key: _coco_shape(rle, file.name) for key, rle in enumerate(kept, 1)}
             clips.append(PictureClip(file.stem, path, shapes))
     return clips
 
@@ -232,16 +232,15 @@ def _only_json(root: Path) -> Path:
     return files[0]
 
 
-def _coco_shape(segmentation) -> Callable[[tuple[int, int]], np.ndarray]:
+def _coco_shape(segmentation, where: str) -> Callable[[tuple[int, int]], np.ndarray]:
     """Polygons or run lengths, compressed or not."""
 
     def mask(size: tuple[int, int]) -> np.ndarray:
-        from pycocotools import mask as coco
-
-        height, width = size
-        if isinstance(segmentation, list):
-            return decode_rle(coco.merge(coco.frPyObjects(segmentation, height, width)))
-        return decode_rle(segmentation)
+        try:
+            is_polygons = isinstance(segmentation, list)
+            return polygons_to_mask(segmentation, size) if is_polygons else decode_rle(segmentation)
+        except ValueError as error:
+            raise SourceError(f"{where}: {error}") from error
 
     return mask
 
