@@ -178,9 +178,10 @@ def test_wrong_arguments_are_named(train, model, tmp_path, arguments, code, mess
     assert not (tmp_path / "out").exists()
 
 
-def test_a_finished_run_is_not_overwritten(train, model, pictures, tmp_path):
+def test_a_finished_run_is_not_overwritten_and_that_is_said_at_once(train, model, pictures, tmp_path, monkeypatch):
     path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=1)
     assert train("--config", path, "--output", tmp_path / "out").returncode == 0
+    monkeypatch.setattr("sam2_hf.runs.train.load", None)  # no model is loaded for it
     done = train("--config", path, "--output", tmp_path / "out")
     assert done.returncode == 7
     assert "holds a run already" in done.err

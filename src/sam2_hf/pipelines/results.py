@@ -99,11 +99,12 @@ class ImageResult:
         return np.where(np.isnan(scores), 1.0, scores).prod(axis=0).astype(np.float32)
 
     def summary(self) -> str:
-        """One line: how many objects, of which classes, and how long it took."""
+        """One line: how many objects, of which classes, and how long it took, where that was measured."""
         noun = "object" if len(self) == 1 else "objects"
         named = Counter(label for label in self.labels if label is not None)
         classes = ": " + ", ".join(f"{count} {label}" for label, count in named.items()) if named else ""
-        return f"{len(self)} {noun}{classes}; {sum(self.timings.values()):.0f} ms"
+        spent = f"; {sum(self.timings.values()):.0f} ms" if self.timings else ""
+        return f"{len(self)} {noun}{classes}{spent}"
 
     def ids(self, label: str) -> np.ndarray:
         """(N,) bool: objects of a class; `result[result.ids("cat")]` holds only those."""

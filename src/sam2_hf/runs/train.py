@@ -1,5 +1,6 @@
 """A training run: its model, its data, what is measured, and an end on request."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from sam2_hf.training.build import (
     random_model,
     with_overrides,
 )
+from sam2_hf.training.checkpoints import TrainingFolder
 from sam2_hf.training.config import TrainConfig
 from sam2_hf.training.trainer import Sam2Trainer
 
@@ -60,11 +62,13 @@ def train(settings: TrainSettings, say: Say = lambda line: None) -> TrainOutcome
     has_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        network, processor, line = _start(config)
-        say(line)
         if settings.hold_out:
             config, held = hold_out_clips(config, settings.hold_out, base)
             say(f"held out: {', '.join(held)}")
+        if os.environ.get("RANK", "0") == "0":
+            TrainingFolder(config).check(settings.resume, settings.overwrite)  # before minutes are spent
+        network, processor, line = _start(config)
+        say(line)
         return _train(config, base, network, processor, settings, say)
     finally:
         if has_bars:

@@ -55,23 +55,25 @@ class TrainingFolder:
             SourceError: the saved state cannot be read.
         """
         with self._run.locked():
-            self._adopt_older()
-            has_state = bool(self._run.earlier) and (self.path / STATE).exists()
-            if self._run.earlier and not has_state and not resume:
-                overwrite = True  # nothing is lost
-            names = (CONFIG, STATE, LOG, MODEL, BEST)
-            self._run.check(
-                overwrite=overwrite,
-                resume=resume,
-                planned=[self.path / name for name in names],
-                inputs=_inputs(self._config),
-            )
+            self.check(resume, overwrite)
             state = self.state() if resume else None
             if resume and state is None:
                 logger.warning(f"{self.path}: was stopped before its first {STATE}; beginning again")
             self._run.begin(keep=state is not None)
             write_whole(self.path / CONFIG, self._config.to_json().encode(), overwrite=True)
             yield state
+
+    def check(self, resume: bool, overwrite: bool) -> None:
+        """Refuses as `opened` does, and changes nothing."""
+        self._adopt_older()
+        has_state = bool(self._run.earlier) and (self.path / STATE).exists()
+        may_begin_again = bool(self._run.earlier) and not has_state and not resume  # nothing is lost
+        self._run.check(
+            overwrite=overwrite or may_begin_again,
+            resume=resume,
+            planned=[self.path / name for name in (CONFIG, STATE, LOG, MODEL, BEST)],
+            inputs=_inputs(self._config),
+        )
 
     def state(self) -> dict | None:
         """The saved state; None if there is none.
