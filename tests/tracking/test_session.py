@@ -1,11 +1,14 @@
 """A session keeps its promises: exactness properties, and each defect of other implementations done right."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from sam2_hf import Sam2InferenceSession, Sam2Model, TrackingPolicy
 from sam2_hf.errors import MissingWeightsError, PromptError, SourceError
@@ -728,3 +731,49 @@ def test_model_whose_weights_are_kept_elsewhere_follows_a_video(parts, frames, t
         found.append(logits(session.propagate()))
     assert_same(*found)
     assert model.no_memory_embedding.is_meta  # back where it was
+
+
+def rewritten(path, change) -> None:
+    """Changes the plain part of a saved session."""
+    with safe_open(path, "pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state = json.loads(header["state"])
+    header["state"] = change(state) or json.dumps(state)
+    save_file(tensors, path, header)
+
+
+@pytest.mark.parametrize("video", ["http://127.0.0.1:9/a.mp4", "rtsp://10.0.0.1/x", 0, ["a"], "/nowhere/clip.mp4"])
+def test_saved_session_from_elsewhere_opens_no_address_and_no_camera(parts, frames, tmp_path, video):
+    session, path = session_of(parts, frames[:2]), tmp_path / "s.safetensors"
+    click(session)
+    session.save(path)
+    rewritten(path, lambda state: state.update(video=video))
+    with pytest.raises(SourceError, match="is not here; pass it as `video`"):
+        Sam2InferenceSession.load(path, *parts)
+    assert Sam2InferenceSession.load(path, *parts, video=frames[:2]).object_ids == (1,)
+
+
+DAMAGE = {
+    "no json": lambda state: "{",
+    "a list": lambda state: "[]",
+    "no objects": lambda state: state.pop("objects") and None,
+    "no policy": lambda state: state.pop("policy") and None,
+    "unknown policy": lambda state: state["policy"].update(speed=1),
+    "policy value": lambda state: state["policy"].update(keep="some"),
+    "dtype": lambda state: state["policy"].update(memory_dtype="load"),
+    "direction": lambda state: state["objects"][0].update(visited={"0": 5}),
+    "frame": lambda state: state["objects"][0].update(memories={"first": True}),
+    "objects": lambda state: state.update(objects=[1]),
+    "no size": lambda state: state.pop("size") and None,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_session_is_refused_in_one_sentence(parts, frames, tmp_path, kind):
+    session, path = session_of(parts, frames[:2]), tmp_path / "s.safetensors"
+    click(session)
+    list(session.propagate())
+    session.save(path)
+    rewritten(path, DAMAGE[kind])
+    with pytest.raises(SourceError, match=r"s\.safetensors: a damaged session"):
+        Sam2InferenceSession.load(path, *parts, video=frames[:2])

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from huggingface_hub import get_session
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.addresses import WEB, limited, opened_address
 
 CHANNEL_COUNTS = (1, 3, 4)
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-URL_TIMEOUT_S = 30.0
+MAX_PICTURE_BYTES = 256 * 1024**2  # behind an address
 STEREO_FORMAT = "MPO"  # photographs of telephones that carry a second view: not an animation
 
 
@@ -28,7 +28,7 @@ def open_picture(source: str | Path) -> Image.Image:
         SourceError: there is no such file, or the URL does not answer.
         DecodeError: the data is no picture or is cut off.
     """
-    data = _fetch(str(source)) if str(source).startswith(("http://", "https://")) else _local(Path(source))
+    data = _fetch(str(source)) if str(source).startswith(WEB) else _local(Path(source))
     return decode_picture(data, str(source))
 
 
@@ -62,13 +62,10 @@ def _local(path: Path) -> Path:
 
 
 def _fetch(url: str) -> io.BytesIO:
-    try:
-        response = get_session().get(url, timeout=URL_TIMEOUT_S, follow_redirects=True)
-    except Exception as error:  # refused, unknown host, timeout: the kinds belong to the HTTP library in use
-        raise SourceError(f"{url}: no answer ({type(error).__name__}); check the address") from error
-    if response.status_code != 200:
-        raise SourceError(f"{url}: the server answered {response.status_code}; check the address")
-    return io.BytesIO(response.content)
+    with opened_address(url) as response:
+        if response.status_code != 200:
+            raise SourceError(f"{url}: the server answered {response.status_code}; check the address")
+        return io.BytesIO(b"".join(limited(response.iter_bytes(), url, MAX_PICTURE_BYTES)))
 
 
 def split_batch(images) -> list:

@@ -20,6 +20,8 @@ from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult,
 
 FORMAT = "sam2_hf.session.1"
 PLAIN = (str, int, float)  # ids that come back from JSON as they went in
+FACTS = ("policy", "video", "size", "num_frames", "image_size")
+MEMORY_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 RESULT_FIELDS = tuple(field.name for field in fields(FrameResult))
 
 
@@ -53,12 +55,31 @@ def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:
         raise SourceError(f"{path}: not a saved session ({error})") from error
     if header.get("format") != FORMAT:
         raise SourceError(f"{path}: not a saved session (format {header.get('format')!r}, expected {FORMAT!r})")
-    state = json.loads(header["state"])
-    options = state.pop("policy")
+    try:
+        state = json.loads(header["state"])
+        tracks = [_unpack(entry, f"{row}", tensors) for row, entry in enumerate(state.pop("objects"))]
+        facts = {name: state[name] for name in FACTS} | state
+        return {track.object_id: track for track in tracks}, _policy(facts.pop("policy")), facts
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise SourceError(f"{path}: a damaged session ({type(error).__name__}: {error})") from error
+
+
+def _policy(options: dict) -> TrackingPolicy:
     if options["memory_dtype"] is not None:
-        options["memory_dtype"] = getattr(torch, options["memory_dtype"])
-    tracks = [_unpack(entry, f"{row}", tensors) for row, entry in enumerate(state.pop("objects"))]
-    return {track.object_id: track for track in tracks}, TrackingPolicy(**options), state
+        options = {**options, "memory_dtype": MEMORY_DTYPES[options["memory_dtype"]]}
+    return TrackingPolicy(**options)
+
+
+def saved_video(path: Path, facts: dict) -> str | None:
+    """The file or folder that a saved session names; None for a stream. A file from elsewhere opens nothing but files.
+
+    Raises:
+        SourceError: it names no file or folder that is here.
+    """
+    video = facts["video"]
+    if video is None or (isinstance(video, str) and "://" not in video and Path(video).exists()):
+        return video
+    raise SourceError(f"{path}: its video {video!r} is not here; pass it as `video`")
 
 
 def session_facts(session) -> dict:

@@ -27,7 +27,7 @@ from sam2_hf.tracking.passes import Visit, check_pass, check_prompted, first_fra
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.prompts import GivenPrompt, plain_id
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack
-from sam2_hf.tracking.saving import check_facts, load_state, save_state, session_facts
+from sam2_hf.tracking.saving import check_facts, load_state, save_state, saved_video, session_facts
 from sam2_hf.tracking.shown import frame_masks
 from sam2_hf.tracking.tracker import Tracker
 
@@ -268,7 +268,8 @@ class Sam2InferenceSession:
             SourceError: the file is no session, or the video is not the one it was saved with.
         """
         tracks, policy, facts = load_state(Path(path))
-        session = cls(model, processor, facts["video"] if video is None else video, policy=policy)
+        video = saved_video(Path(path), facts) if video is None else video
+        session = cls(model, processor, video, policy=policy)
         check_facts(Path(path), facts, session_facts(session))
         session.tracks.update({key: session._tracker.adopt(track) for key, track in tracks.items()})
         if session.source is None:  # a stream goes on counting

@@ -3,14 +3,13 @@
 import hashlib
 import os
 from pathlib import Path, PurePosixPath
-from typing import IO
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_session
+from huggingface_hub import constants
 
 from sam2_hf.disk.whole import whole_file, write_whole
 from sam2_hf.errors import SourceError
-from sam2_hf.processing.pixels import URL_TIMEOUT_S
+from sam2_hf.processing.addresses import limited, opened_address
 
 CACHE_VARIABLE = "SAM2_HF_CACHE"
 MAX_BYTES = 2 * 1024**3
@@ -40,33 +39,20 @@ def download(url: str, *, offline: bool = False, max_bytes: int = MAX_BYTES) -> 
         return kept
     tag = kept.with_name(f"{name}.etag")
     known = tag.read_text() if tag.exists() and kept.exists() else None
-    try:
-        return _fetch(url, kept, tag, known, max_bytes)
-    except (SourceError, OSError):
-        raise
-    except Exception as error:  # refused, unknown host, timeout: the kinds belong to the HTTP library in use
-        raise SourceError(f"{url}: no answer ({type(error).__name__}); check the address") from error
+    return _fetch(url, kept, tag, known, max_bytes)
 
 
 def _fetch(url: str, kept: Path, tag: Path, known: str | None, max_bytes: int) -> Path:
     headers = {"If-None-Match": known} if known else {}
-    with get_session().stream("GET", url, headers=headers, timeout=URL_TIMEOUT_S, follow_redirects=True) as response:
+    with opened_address(url, headers) as response:
         if response.status_code == UNCHANGED and known:
             return kept
         if response.status_code != 200:
             raise SourceError(f"{url}: the server answered {response.status_code}; check the address")
         tag.unlink(missing_ok=True)
         with whole_file(kept, "wb", own=True) as file:  # others may fetch it too
-            _write(response.iter_bytes(), file, url, max_bytes)
+            for block in limited(response.iter_bytes(), url, max_bytes):
+                file.write(block)
         if response.headers.get("etag"):
             write_whole(tag, response.headers["etag"].encode(), overwrite=True)
     return kept
-
-
-def _write(blocks, file: IO[bytes], url: str, max_bytes: int) -> None:
-    written = 0
-    for block in blocks:
-        written += len(block)
-        if written > max_bytes:
-            raise SourceError(f"{url}: is larger than {max_bytes} bytes; fetch it yourself and pass the file")
-        file.write(block)

@@ -12,7 +12,6 @@ from sam2_hf.processing.pixels import decode_picture, open_picture
 from sam2_hf.processing.video import natural_key
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif", ".jp2")
-WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sam2_hf.errors import PromptError, SourceError
-from sam2_hf.pipelines.reading.picture_items import WEB, PictureItem, file_item, web_item, web_key
+from sam2_hf.pipelines.reading.picture_items import PictureItem, file_item, web_item, web_key
+from sam2_hf.processing.addresses import WEB
 
 STDIN = "-"
 TABLE = ".csv"

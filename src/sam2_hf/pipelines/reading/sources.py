@@ -18,7 +18,6 @@ from sam2_hf.errors import SourceError
 from sam2_hf.pipelines.reading.downloads import download
 from sam2_hf.pipelines.reading.picture_items import (
     PICTURE_SUFFIXES,
-    WEB,
     PictureItem,
     file_item,
     path_order,
@@ -28,6 +27,7 @@ from sam2_hf.pipelines.reading.picture_items import (
 )
 from sam2_hf.pipelines.reading.source_containers import HUB, expand_braces, hub_items, tar_items, video_items
 from sam2_hf.pipelines.reading.source_lists import LIST_SUFFIXES, STDIN, list_items
+from sam2_hf.processing.addresses import WEB
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 TAR = ".tar"
