@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ LAYERS = {
     "cli": 7,
     "_space": 7,
     "conversion": 8,
+    "__main__": 8,
 }
 # Rooms of one layer do not know each other, except that the disk has errors of ours and that both of layer 1 may read
 # the configuration.
@@ -51,6 +53,7 @@ THIRD_PARTY = {
     "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
     "runs": {"torch", "transformers", "tqdm", "PIL"},
     "conversion": set(),
+    "__main__": set(),
     "cli": {"typer"},
 }
 
@@ -116,6 +119,8 @@ def test_public_names_are_sorted_and_load():
     for name in sam2_hf.__all__:
         value = getattr(sam2_hf, name)
         assert name.isupper() or value.__name__ == name
+    assert dir(sam2_hf) == sorted([*sam2_hf.__all__, "__version__"])
+    assert sam2_hf.__version__ == version("sam2-hf")
 
 
 def test_whole_package_imports_without_forbidden_libraries():

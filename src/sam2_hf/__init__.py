@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 _HOME = {
     "EMBEDDED_CHECKPOINT": "sam2_hf.assets",
+    "GeneratorOptions": "sam2_hf.pipelines.generator_options",
     "Sam2Config": "sam2_hf.modeling.configuration",
     "FrameMasks": "sam2_hf.tracking.records",
     "ImageResult": "sam2_hf.pipelines.results",
@@ -20,15 +21,18 @@ _HOME = {
     "Sam2VisionModel": "sam2_hf.modeling.pretrained",
     "TrackingPolicy": "sam2_hf.tracking.policy",
     "VideoFrameResult": "sam2_hf.pipelines.video",
+    "load": "sam2_hf.checkpoints.loading",
     "pipeline": "sam2_hf.pipelines.registry",
     "register_auto_classes": "sam2_hf.pipelines.registry",
 }
 
 if TYPE_CHECKING:
     from sam2_hf.assets import EMBEDDED_CHECKPOINT
+    from sam2_hf.checkpoints.loading import load
     from sam2_hf.modeling.configuration import Sam2Config
     from sam2_hf.modeling.model import Sam2Model
     from sam2_hf.modeling.pretrained import Sam2VisionModel
+    from sam2_hf.pipelines.generator_options import GeneratorOptions
     from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
     from sam2_hf.pipelines.registry import pipeline, register_auto_classes
     from sam2_hf.pipelines.results import ImageResult
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED_CHECKPOINT",
     "FrameMasks",
+    "GeneratorOptions",
     "ImageResult",
     "Sam2Config",
     "Sam2ImageProcessor",
@@ -54,16 +59,21 @@ __all__ = [
     "Sam2VisionModel",
     "TrackingPolicy",
     "VideoFrameResult",
+    "load",
     "pipeline",
     "register_auto_classes",
 ]
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sam2-hf")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return [*__all__, "__version__"]

@@ -23,6 +23,11 @@ def test_version_is_printed():
     assert (done.returncode, done.stdout) == (0, f"sam2-hf {version('sam2-hf')}\n")
 
 
+def test_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "sam2_hf", "--version"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, f"sam2-hf {version('sam2-hf')}\n")
+
+
 @pytest.mark.parametrize("command", [[], ["predict"], ["track"], ["train"], ["eval"], ["convert"], ["info"]])
 def test_help_imports_nothing_heavy(command):
     code = (

@@ -6,7 +6,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from sam2_hf import Sam2Model, Sam2VisionModel
-from sam2_hf.errors import MissingWeightsError
+from sam2_hf.errors import CheckpointError, MissingWeightsError
 from sam2_hf.modeling.object_head import NO_OBJECT_LOGIT
 from sam2_hf.modeling.outputs import MaskPrediction, MemoryBatch, PromptBatch
 from tests.numbers import alike, differ
@@ -540,3 +540,9 @@ def test_flex_attention_gives_the_same(model, pixels):
         other.set_attn_implementation("flex_attention")
         found = other(pixels[:1], input_points=points([(30, 40)])).pred_masks
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["embedded", "auto", "sam2.1_hiera_tiny.pt", "weights.safetensors"])
+def test_names_of_load_are_told_apart_from_repositories_at_once(name):
+    with pytest.raises(CheckpointError, match=rf"use sam2_hf\.load\('{name}'\)"):
+        Sam2Model.from_pretrained(name)

@@ -215,3 +215,24 @@ def test_lists_of_tensors_are_masks_whatever_their_dtype(processor):
     assert prepared(processor, input_masks=[torch.stack([entry.float() for entry in logits])])["input_masks"].shape
     assert prepared(processor, input_masks=logits[:1])["input_masks"].shape == (1, 1, 64, 64)
     assert prepared(processor, masks=[torch.ones(8, 8)])["input_masks"].shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("input_point", "did you mean 'input_points'"),
+        ("input_bboxes", "did you mean 'input_boxes'"),
+        ("text", "SAM 2 takes no text"),
+        ("zzzzz", "leave it out"),
+    ],
+)
+def test_unknown_names_are_refused(name, hint):
+    """The library warns, and gives an output without prompts."""
+    with pytest.raises(TypeError, match=rf"takes no '{name}'; {hint}"):
+        micro_processor()(images=scene(60, 90), **{name: [[30, 20]]})
+
+
+def test_arguments_of_the_image_half_are_known_under_their_names_and_as_a_group():
+    processor = micro_processor()
+    for given in ({"do_normalize": False}, {"images_kwargs": {"do_normalize": False}}, {"device": "cpu"}):
+        assert processor(images=scene(60, 90), return_tensors="pt", **given)["pixel_values"].shape == (1, 3, 256, 256)

@@ -777,3 +777,13 @@ def test_damaged_session_is_refused_in_one_sentence(parts, frames, tmp_path, kin
     rewritten(path, DAMAGE[kind])
     with pytest.raises(SourceError, match=r"s\.safetensors: a damaged session"):
         Sam2InferenceSession.load(path, *parts, video=frames[:2])
+
+
+def test_what_a_user_prints_says_what_it_is(parts, frames):
+    session = session_of(parts, frames[:3])
+    shown = click(session)
+    assert repr(session) == "Sam2InferenceSession(a video, 3 frames of 54 x 96, objects [1])"
+    assert repr(shown) == "FrameMasks(frame_index=0, object_ids=(1,), 54 x 96 pixels)"
+    assert repr(Sam2InferenceSession(*parts)) == "Sam2InferenceSession(a stream, 0 frames, objects [])"
+    other = session.shown(0)
+    assert shown == shown and shown != other and shown in [other, shown]

@@ -11,14 +11,13 @@ from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.checkpoints.from_weights import load_checkpoint, no_bars
 from sam2_hf.errors import CheckpointError, ConfigError
 from sam2_hf.modeling.configuration import Sam2Config
-from sam2_hf.modeling.model import Sam2Model
+from sam2_hf.modeling.model import WEIGHT_SUFFIXES, Sam2Model
 from sam2_hf.processing.processor import Sam2Processor
 
 DEFAULT_REPOSITORY = "facebook/sam2.1-hiera-small"
 ENVIRONMENT_VARIABLE = "SAM2_HF_MODEL"
 EMBEDDED = "embedded"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
-WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES |= {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -7,6 +7,7 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from types import MethodType
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from sam2_hf.errors import CheckpointError
 from sam2_hf.modeling.losses import LossWeights, label_loss
 from sam2_hf.modeling.outputs import (
     ImageFeatures,
@@ -26,6 +28,9 @@ from sam2_hf.modeling.position_embedding import sine_encoding_2d
 from sam2_hf.modeling.prompt_groups import PromptRows, in_order, prompt_rows
 from sam2_hf.modeling.verbs import Sam2Verbs
 from sam2_hf.shapes import check_shape
+
+KNOWN_TO_LOAD = ("embedded", "auto")  # names of `sam2_hf.load`
+WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 
 class _KnownByItsLabels:
@@ -60,6 +65,21 @@ class Sam2Model(Sam2Verbs):
     outputs = model(**processor(images=image, input_points=[[500, 375]], return_tensors="pt"))
     ```
     """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in any model of the library, from a folder or a Hub repository.
+
+        Raises:
+            CheckpointError: the name of a weight file, or one that `sam2_hf.load` knows.
+        """
+        name = str(pretrained_model_name_or_path or "")
+        if (name in KNOWN_TO_LOAD or name.endswith(WEIGHT_SUFFIXES)) and not Path(name).is_dir():
+            raise CheckpointError(
+                f"{name}: from_pretrained takes a folder or a Hub repository; use sam2_hf.load({name!r}), "
+                "which returns model, processor and a line that says which it is"
+            )
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     accepts_loss_kwargs = False  # the loss is a mean over objects: `Trainer` divides by its accumulation steps
 

@@ -14,6 +14,7 @@ from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.requests import NOTHING_GIVEN, ObjectRequest, requests_from
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.signatures import takes_fields_of
 from sam2_hf.processing.masks import stability_scores
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.processor import Sam2Processor
@@ -50,6 +51,7 @@ class SegmentOptions:
             raise ValueError(f"`object_batch` is {self.object_batch}, but it must be at least 1")
 
 
+@takes_fields_of(SegmentOptions)
 def segment(
     model: Sam2Model,
     processor: Sam2Processor,
@@ -81,6 +83,7 @@ def segment(
     return segment_batch(model, processor, [image], [requests], **options)[0]
 
 
+@takes_fields_of(SegmentOptions)
 def segment_batch(
     model: Sam2Model,
     processor: Sam2Processor,

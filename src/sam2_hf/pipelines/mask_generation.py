@@ -18,8 +18,9 @@ from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.outputs import ImageFeatures, PromptBatch
 from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
 from sam2_hf.pipelines.candidate_counts import CandidateCounts, NothingFoundWarning
-from sam2_hf.pipelines.generator_options import chosen_options
+from sam2_hf.pipelines.generator_options import GeneratorOptions, chosen_options
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.signatures import takes_fields_of
 from sam2_hf.processing.candidates import clean_mask, ends_at_crop, inclusive_boxes, is_stable
 from sam2_hf.processing.crops import Crop, crops_of, layer_grids
 from sam2_hf.processing.masks import resize_logits, stability_scores
@@ -105,6 +106,14 @@ class _CropOfPicture:
         return self.pixels[:, y0:y1, x0:x1]
 
 
+def _options(processor, options: GeneratorOptions | None, fields: dict) -> GeneratorOptions:
+    if options is None:
+        return chosen_options(processor, fields)
+    if fields:
+        raise TypeError(f"`options` says everything; leave out `{next(iter(fields))}`, or use dataclasses.replace")
+    return options
+
+
 class Sam2MaskGenerator:
     """Finds everything in pictures.
 
@@ -116,20 +125,25 @@ class Sam2MaskGenerator:
     Args:
         model, processor: of the same size.
         progress: called with (crops done, all crops) of the picture at hand.
-        options: fields of `GeneratorOptions`; thresholds that are left out are those that the processor's
-            `mask_generation` recommends, or the original's.
+        options: `GeneratorOptions`, or its fields by name; thresholds that are left out are those that the processor's
+            `mask_generation` recommends, or the original's. A whole `GeneratorOptions` is taken as it is.
     """
 
+    @takes_fields_of(GeneratorOptions)
     def __init__(
         self,
         model: Sam2Model,
         processor: Sam2Processor,
         *,
         progress: Callable[[int, int], None] | None = None,
-        **options,
+        options: GeneratorOptions | None = None,
+        **fields,
     ):
         self.model, self.processor, self.progress = model, processor, progress
-        self.options = chosen_options(processor, options)
+        self.options = _options(processor, options, fields)
+
+    def __repr__(self) -> str:
+        return f"Sam2MaskGenerator({self.options})"
 
     def __call__(self, images) -> ImageResult | list[ImageResult]:
         """Everything in a picture, or in each of a list of pictures.

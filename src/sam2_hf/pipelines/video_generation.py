@@ -14,8 +14,10 @@ from torch import Tensor
 
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.candidate_counts import NothingFoundWarning
+from sam2_hf.pipelines.generator_options import GeneratorOptions
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.signatures import takes_fields_of
 from sam2_hf.pipelines.video import VideoFrameResult, frame_result
 from sam2_hf.pipelines.video_pass import VideoSpan, frames_of_span
 from sam2_hf.processing.pixels import to_pixels
@@ -76,6 +78,7 @@ class Sam2VideoMaskGenerator:
         options: fields of `VideoGeneratorOptions`, and options of `Sam2MaskGenerator`.
     """
 
+    @takes_fields_of(VideoGeneratorOptions, GeneratorOptions)
     def __init__(
         self,
         model: Sam2Model,
@@ -91,6 +94,9 @@ class Sam2VideoMaskGenerator:
         self.options = VideoGeneratorOptions(**own)
         self.finder = finder or Sam2MaskGenerator(model, processor, **options)
         self.find = self._found if finder is None else finder
+
+    def __repr__(self) -> str:
+        return f"Sam2VideoMaskGenerator({self.options}, finder={self.finder})"
 
     def __call__(self, video, **span) -> Iterator[VideoFrameResult]:
         """Everything in a video, frame by frame.

@@ -1,11 +1,14 @@
 """`Sam2Processor`: pictures and prompts in the user's pixels to the model's inputs, and masks back."""
 
+import difflib
+import inspect
+
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature
 from transformers.image_utils import SizeDict
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin, Unpack
 
 from sam2_hf.errors import CheckpointMismatchError, PromptError
 from sam2_hf.modeling.configuration import Sam2Config
@@ -21,6 +24,7 @@ from sam2_hf.processing.prompts import (
     read_prompts,
 )
 
+KINDS_OF_KWARGS = ("images_kwargs", "common_kwargs", "return_tensors")
 COORDINATES = ("input_points", "input_boxes")
 
 
@@ -126,7 +130,9 @@ class Sam2Processor(ProcessorMixin):
         Raises:
             PromptError: prompts that cannot be meant.
             SourceError: a picture that cannot be read without guessing.
+            TypeError: an argument that does not exist.
         """
+        _refuse_unknown(kwargs)
         images_kwargs = self._merge_kwargs(Sam2ProcessorKwargs, **kwargs)["images_kwargs"]
         return_tensors = images_kwargs.pop("return_tensors", None)
         if images is None:
@@ -258,6 +264,18 @@ def _is_nested(masks) -> bool:
     if isinstance(masks, (list, tuple)):
         return len(masks) == 1 and np.ndim(masks[0]) == 3
     return masks.ndim == 4
+
+
+def _refuse_unknown(kwargs: dict) -> None:
+    """Raises `TypeError` for what the library would only warn of: a prompt under a wrong name is no prompt."""
+    own = [name for name in inspect.signature(Sam2Processor.__call__).parameters if name not in ("self", "kwargs")]
+    known = [*own, *Sam2ImageProcessorKwargs.__annotations__, *ImagesKwargs.__annotations__, *KINDS_OF_KWARGS]
+    unknown = next((name for name in kwargs if name not in known), None)
+    if unknown is None:
+        return
+    close = difflib.get_close_matches(unknown, known, n=1)
+    hint = "SAM 2 takes no text" if unknown == "text" else f"did you mean {close[0]!r}?" if close else "leave it out"
+    raise TypeError(f"Sam2Processor() takes no {unknown!r}; {hint}")
 
 
 def _as_type(features: BatchFeature, return_tensors) -> BatchFeature:

@@ -106,9 +106,9 @@ class ObjectTrack:
         return self.memories[frame].result if frame in self.memories else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FrameMasks:
-    """Masks of all objects on one frame. A snapshot: later calls never change it.
+    """Masks of all objects on one frame. A snapshot: later calls never change it. Equal to nothing but itself.
 
     Attributes:
         frame_index: counted from 0.
@@ -136,6 +136,10 @@ class FrameMasks:
 
     def __len__(self) -> int:
         return len(self.object_ids)
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.mask_logits.shape[-2:]))
+        return f"FrameMasks(frame_index={self.frame_index}, object_ids={self.object_ids}, {size} pixels)"
 
 
 def moved(record, device, dtype=None):

@@ -57,6 +57,11 @@ class Sam2InferenceSession:
         self._limits = MemoryLimits.of(model.config, self.policy)
         self._tracker = Tracker(model=model, frames=self.frames, policy=self.policy, limits=self._limits)
 
+    def __repr__(self) -> str:
+        what = self.video_path or ("a stream" if self.source is None else "a video")
+        size = "" if self.size is None else f" of {self.size[0]} x {self.size[1]}"
+        return f"Sam2InferenceSession({what}, {self.num_frames} frames{size}, objects {list(self.object_ids)})"
+
     # What a user looks at
 
     @property
