@@ -473,6 +473,17 @@ def test_names_as_long_as_a_disk_takes_are_segmented(predict, tree, tmp_path):
     assert len(line["files"]) == 9
 
 
+def test_lines_of_a_list_that_name_nothing_fail_alone(predict, tree, tmp_path):
+    names = ["1.png", "x" * 300 + ".png", "http://[::1/x.png", "absent.png", "sub/1.png"]
+    (tree / "list.txt").write_text("\n".join(names) + "\n")
+    code, stdout, _ = predict(tree / "list.txt", *POINT, "--save", "json", "-o", tmp_path / "out", "--json")
+    assert code == 4
+    summary = json.loads(stdout)
+    assert (summary["done"], len(summary["failed"])) == (2, 3)
+    assert "File name too long" in summary["failed"][str(tree / names[1])]
+    assert "is no address" in summary["failed"][names[2]]
+
+
 def test_one_broken_video_of_a_glob_does_not_fail_the_others(predict, tree, tmp_path):
     with tarfile.open(tree / "good.tar", "w") as archive:
         archive.add(tree / "1.png", "a.png")

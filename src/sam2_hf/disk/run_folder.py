@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sam2_hf.disk.folder_lock import LOCK, FolderLock
-from sam2_hf.disk.whole import naming, told_of_files, write_json
+from sam2_hf.disk.whole import is_here, naming, told_of_files, write_json
 from sam2_hf.errors import ConfigChangedError, OutputExistsError
 
 RUN, JOURNAL = "run.json", ".written"
@@ -38,7 +38,7 @@ class Inputs:
     @classmethod
     def of(cls, *names: str | Path | None) -> "Inputs":
         """Those of the names that are files or folders here; others are addresses, cameras or absent."""
-        paths = [Path(name).resolve() for name in names if name is not None and _is_here(name)]
+        paths = [Path(name).resolve() for name in names if name is not None and is_here(name)]
         folders = tuple(path for path in paths if path.is_dir())
         return cls(frozenset(path for path in paths if not path.is_dir()), folders)
 
@@ -284,13 +284,6 @@ def difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | 
 
 def _is_nested(values: Sequence) -> bool:
     return any(isinstance(value, (dict, list)) for value in values)
-
-
-def _is_here(name: str | Path) -> bool:
-    try:
-        return Path(name).exists()
-    except OSError:  # too long for a file name
-        return False
 
 
 def _is_below(name: str) -> bool:

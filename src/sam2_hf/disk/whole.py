@@ -124,6 +124,14 @@ def fitting(name: str, spare: int = 0) -> str:
     return f"{parent}{slash}{kept}-{digest}"
 
 
+def is_here(name: str | Path) -> bool:
+    """Whether a file or folder exists; what cannot be the name of one does not."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long, or with a zero in it
+        return False
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Errors of the disk name the file: a full disk, a quota, a card that was pulled."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam2_hf.disk.run_folder import Inputs, RunFolder
+from sam2_hf.disk.whole import is_here
 from sam2_hf.errors import OutputExistsError, PromptError
 from sam2_hf.pipelines.reading.picture_items import PICTURE_SUFFIXES
 from sam2_hf.pipelines.reading.source_lists import LIST_SUFFIXES
@@ -51,7 +52,7 @@ class PredictPlan:
             planned=planned,
             inputs=Inputs.of(
                 *(_file_of(item.source) for item in self.pictures.known),
-                *(source for source in self.settings.sources if Path(source).is_file()),
+                *(source for source in self.settings.sources if is_here(source) and Path(source).is_file()),
                 *self.read,
             ),
         )
@@ -112,8 +113,7 @@ def _check_prompts(settings: PredictSettings, pictures: Pictures) -> None:
 
 def _file_of(source: str) -> str:
     """The file that a picture is in: an archive, a video, or itself."""
-    whole = Path(source)
-    if whole.exists():
+    if is_here(source):
         return source
     return next((source[:place] for mark in "!#" if (place := source.rfind(mark)) > 0), source)
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
+from sam2_hf.errors import SourceError
 from sam2_hf.pipelines.reading.downloads import download
 from sam2_hf.processing.pixels import decode_picture, open_picture
 from sam2_hf.processing.video import natural_key
@@ -38,7 +39,23 @@ class PictureItem:
 
 def file_item(path: Path, key: str) -> PictureItem:
     """A picture file, which need not exist before it is opened."""
-    return PictureItem(key=safe_key(key), source=str(path), open=lambda: open_picture(path))
+
+    def read() -> Image.Image:
+        try:
+            return open_picture(path)
+        except OSError as error:  # a name that is too long, a file that may not be read
+            raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+    return PictureItem(key=safe_key(key), source=str(path), open=read)
+
+
+def failing_item(key: str, source: str, problem: SourceError) -> PictureItem:
+    """A picture that is known to be broken, so that it fails when its turn comes and does not fail the others."""
+
+    def refuse() -> Image.Image:
+        raise problem
+
+    return PictureItem(key=safe_key(key), source=source, open=refuse)
 
 
 def web_item(url: str, key: str, offline: bool) -> PictureItem:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from sam2_hf.disk.whole import is_here
 from sam2_hf.errors import PromptError, SourceError
-from sam2_hf.pipelines.reading.picture_items import PictureItem, file_item, web_item, web_key
+from sam2_hf.pipelines.reading.picture_items import PictureItem, failing_item, file_item, web_item, web_key
 from sam2_hf.processing.addresses import WEB
 
 STDIN = "-"
@@ -98,13 +99,22 @@ def _items(names: list[str], folder: Path, offline: bool) -> list[PictureItem]:
             key = paths[name].resolve().relative_to(root).as_posix()
             items.append(file_item(paths[name], key))
         else:
-            items.append(web_item(name, web_key(name), offline))
+            items.append(_web_item(name, offline))
     return items
+
+
+def _web_item(url: str, offline: bool) -> PictureItem:
+    """The picture of an address; one that is none fails alone."""
+    try:
+        return web_item(url, web_key(url), offline)
+    except ValueError as error:
+        problem = SourceError(f"{url}: is no address ({error})")
+        return failing_item(url.rpartition("/")[2], url, problem)
 
 
 def _path(name: str, folder: Path) -> Path:
     beside = folder / name
-    return Path(name) if not beside.exists() and Path(name).exists() else beside
+    return Path(name) if not is_here(beside) and is_here(name) else beside
 
 
 def _root(paths: list[Path], folder: Path) -> Path:

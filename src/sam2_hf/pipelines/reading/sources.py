@@ -19,9 +19,9 @@ from sam2_hf.pipelines.reading.downloads import download
 from sam2_hf.pipelines.reading.picture_items import (
     PICTURE_SUFFIXES,
     PictureItem,
+    failing_item,
     file_item,
     path_order,
-    safe_key,
     web_item,
     web_key,
 )
@@ -158,7 +158,7 @@ def _glob_part(pattern: str, options: SourceOptions) -> _Part:
     suffixes = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES, TAR)
     matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
     matches = [match for match in matches if match.is_file() and match.suffix.lower() in suffixes]
-    matches = [match for match in matches if not _is_of_a_run(match, root)]
+    matches = _without_results(matches, root)
     if not matches:
         raise SourceError(
             f"{pattern}: no picture found; give a file, a folder, a quoted glob, a list, an address or a video"
@@ -173,17 +173,15 @@ def _items_of(path: Path, key: str, options: SourceOptions) -> Sequence[PictureI
     try:
         return _file_part(path, key, options).items or ()
     except SourceError as error:
-        return [PictureItem(key=safe_key(key), source=str(path), open=partial(_refuse, error))]
+        return [failing_item(key, str(path), error)]
 
 
-def _refuse(problem: SourceError):
-    raise problem
-
-
-def _is_of_a_run(path: Path, root: Path) -> bool:
-    """Whether a run below `root` wrote a file: results are not taken for pictures to be segmented."""
-    folders = [parent for parent in path.parents if parent == root or root in parent.parents or root == Path()]
-    return any(path.relative_to(folder).as_posix() in written_in(folder) for folder in folders)
+def _without_results(paths: Sequence[Path], root: Path) -> list[Path]:
+    """Files that no run below `root` wrote: results are not taken for pictures to be segmented."""
+    parents = {parent for path in paths for parent in path.parents}
+    folders = [parent for parent in parents if root == Path() or root in (parent, *parent.parents)]
+    written = {folder / name for folder in folders for name in written_in(folder)}
+    return [path for path in paths if path not in written]
 
 
 def _leading(parts: Sequence[str]) -> Iterator[str]:
