@@ -139,6 +139,20 @@ def test_every_kind_and_format_holds_the_masks(predict, tree, tmp_path):
             assert max(overlay.size) == 30
 
 
+def test_coco_has_the_classes_of_prompts_and_one_for_objects_without(predict, tree, tmp_path):
+    names = [{"id": 1, "name": "cup"}, {"id": 2, "name": None}, {"id": 3, "name": "spoon"}]
+    boxes = {1: [5, 5, 40, 30], 2: [20, 10, 58, 38], 3: [1, 1, 20, 20]}
+    prompts = [{"frame": 0, "object": key, "list": [{"box": box}]} for key, box in boxes.items()]
+    record = {"schema": "sam2_hf.session/1", "objects": names, "prompts": prompts}
+    (tmp_path / "prompts.json").write_text(json.dumps(record))
+    arguments = ("--prompts", tmp_path / "prompts.json", "--format", "coco", "--save", "json", "-o", tmp_path / "out")
+    assert predict(tree / "1.png", *arguments)[0] == 0
+    data = json.loads((tmp_path / "out" / "coco.json").read_text())
+    named = {entry["id"]: entry["name"] for entry in data["categories"]}
+    found = {entry["attributes"]["object_id"]: named[entry["category_id"]] for entry in data["annotations"]}
+    assert found == {1: "cup", 2: "object", 3: "spoon"}
+
+
 def test_filters_and_drawing_are_those_of_the_result(predict, tree, tmp_path, model):
     boxes = ("--box", "5,5,40,30", "--box", "20,10,58,38", "--box", "1,1,20,20")
     picture = tree / "1.png"

@@ -187,3 +187,16 @@ def test_foreign_models_are_refused_by_name():
     )
     with pytest.raises(TypeError, match=r"needs sam2_hf\.Sam2Model, got .*ViTModel"):
         PromptableSegmentationPipeline(model=transformers.ViTModel(config), device=-1)
+
+
+def test_classes_have_one_number_in_all_pictures(model):
+    ask = sam2_hf.pipeline(TASK, model=model)
+    names = (("cat", None), ("dog", "cat"), ("bird",))
+    entries = [
+        {"image": scene(60, 90), "objects": [{"box": [5, 5, 50, 40], "label": name} for name in picture]}
+        for picture in names
+    ]
+    for batch_size in (1, 3):
+        found = [result.class_ids.tolist() for result in ask(entries, batch_size=batch_size)]
+        assert found == [[0, -1], [1, 0], [2]]
+    assert ask.classes == ["cat", "dog", "bird"]

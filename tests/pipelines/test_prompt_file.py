@@ -68,3 +68,17 @@ def test_damaged_files_are_refused_by_name(tmp_path, content, message):
     assert str(path) in str(caught.value)
     with pytest.raises(PromptError, match="no such file"):
         read_prompt_file(tmp_path / "absent.json")
+
+
+def test_entries_of_one_object_and_frame_are_one_prompt():
+    """A browser that saves every click as an entry loses none of them."""
+    entries = [
+        {"frame": 0, "object": 1, "list": [{"x": 5, "y": 6, "label": 1}]},
+        {"frame": 0, "object": 2, "list": [{"x": 1, "y": 1}]},
+        {"frame": 0, "object": 1, "list": [{"x": 7, "y": 8, "label": 0}, {"box": [1, 2, 30, 40]}]},
+        {"frame": 3, "object": 1, "list": [{"x": 9, "y": 9}]},
+    ]
+    first, second, third = requests_of_record({"schema": "sam2_hf.session/1", "prompts": entries})
+    assert (first.object_id, first.prompt.points, first.prompt.labels) == (1, [[5, 6], [7, 8]], [1, 0])
+    assert first.prompt.box == [1, 2, 30, 40]
+    assert (second.object_id, third.object_id, third.frame) == (2, 1, 3)

@@ -93,7 +93,7 @@ def test_sequences_of_other_lengths_are_refused():
 
 def test_plot_tints_inside_and_leaves_outside_alone():
     picture = scene(HEIGHT, WIDTH)
-    drawn = np.asarray(result().plot(points=False))
+    drawn = np.asarray(result().plot(points=False, labels=False))
     assert drawn.shape == (HEIGHT, WIDTH, 3)
     untouched = ~dense_masks().any(axis=0)
     assert np.array_equal(drawn[untouched], picture[untouched])

@@ -71,14 +71,10 @@ def _refuse_second(kind: str, text: str, object_id: int, present) -> None:
 
 
 def read_mask(file: str):
-    """(height, width) of 0 and 1: what is white of a black and white picture, what is not 0 of one with a palette."""
-    import numpy as np
+    """(height, width) of 0 and 1; see `sam2_hf.processing.picture_files.read_binary_mask`."""
+    from sam2_hf.processing.picture_files import read_binary_mask
 
-    from sam2_hf.processing.pixels import open_picture
-
-    picture = open_picture(file)
-    inside = np.asarray(picture) > 0 if picture.mode in ("P", "1") else np.asarray(picture.convert("L")) >= 128
-    return inside.astype(np.uint8)
+    return read_binary_mask(file).astype("uint8")
 
 
 def read_index_masks(text: str) -> list[dict]:

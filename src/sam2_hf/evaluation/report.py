@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+from sam2_hf.disk.tables import cells
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.evaluation.contact_sheet import Case, save_contact_sheet
 from sam2_hf.evaluation.runner import Measurement
@@ -44,7 +45,7 @@ def to_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows(table.rows)
+    writer.writerows(map(cells, table.rows))
     return text.getvalue()
 
 

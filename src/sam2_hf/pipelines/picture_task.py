@@ -1,13 +1,14 @@
 """The task `promptable-segmentation`: pictures and prompts in, `ImageResult` out."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import islice
 from typing import Any
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.image import SegmentOptions, segment_batch
 from sam2_hf.pipelines.prompt_file import read_picture_prompts
+from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.requests import ObjectRequest, requests_of_pictures
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
@@ -26,6 +27,10 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
     for result in segment({"image": path, "points": click} for path, click in clicks): ...
     ```
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.classes: list[str] = []  # names by their numbers, in the order in which they came
 
     def _sanitize_parameters(self, **parameters):
         refuse_unknown("promptable-segmentation", parameters, (*PROMPTS, *OPTIONS))
@@ -70,6 +75,12 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
         )
         while batch := list(islice(pairs, batch_size)):
             yield from self.postprocess(self.forward(self.preprocess(batch), **options))
+
+    def postprocess(self, model_outputs: list[ImageResult], **parameters) -> list[ImageResult]:
+        """Results with classes that have one number in all pictures of this pipeline, in the order of `classes`."""
+        for result in model_outputs:
+            self.classes += [name for name in dict.fromkeys(result.labels) if name and name not in self.classes]
+        return [replace(r, class_ids=class_numbers(r.labels, self.classes)) for r in model_outputs]
 
     def _forward(self, input_tensors: dict, **options) -> list[ImageResult]:
         images, requests = zip(*input_tensors["inputs"], strict=True)

@@ -67,18 +67,16 @@ def requests_of_record(record: dict, normalized: bool = False) -> list[ObjectReq
     for index, entry in enumerate(_list_of(record, "objects")):
         _check_entry(f"object {index}", entry, {"id": IDS})
         names[entry["id"]] = entry.get("name")
-    requests = []
+    lists: dict[tuple, tuple[int, list]] = {}  # several entries of one object and frame are one prompt
     for index, entry in enumerate(_list_of(record, "prompts")):
         _check_entry(f"prompt {index}", entry, {"frame": int, "object": IDS, "list": list})
-        prompt, mask = _read_list(index, entry["list"])
+        first, found = lists.get((entry["frame"], entry["object"]), (index, []))
+        lists[entry["frame"], entry["object"]] = first, found + entry["list"]
+    requests = []
+    for (frame, object_id), (index, found) in lists.items():
+        prompt, mask = _read_list(index, found)
         requests.append(
-            ObjectRequest(
-                object_id=entry["object"],
-                prompt=prompt,
-                mask=mask,
-                label=names.get(entry["object"]),
-                frame=entry["frame"],
-            )
+            ObjectRequest(object_id=object_id, prompt=prompt, mask=mask, label=names.get(object_id), frame=frame)
         )
     if not requests:
         raise PromptError("there is no prompt in it")

@@ -9,6 +9,9 @@ from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.processing.video import PICTURE_SUFFIXES, natural_key
 
+LOSSY_FORMATS = ("JPEG", "MPO")
+JPEG_NOISE = 48  # how far black and white may be off around an edge
+
 
 def read_picture(path: Path) -> Image.Image:
     """A picture file as RGB, turned upright; `DecodeError` or `SourceError` if it cannot be read."""
@@ -19,22 +22,58 @@ def read_ids(path: Path) -> np.ndarray:
     """Object ids of a palette, grey (8 or 16 bit) or black-and-white picture, (height, width).
 
     Raises:
-        SourceError: there is no such file, or it is a colour picture, which holds no ids.
+        SourceError: there is no such file, or it is a colour picture, which holds no ids, or a JPEG, whose numbers are
+            not those that were written: but one of black and white is read as such.
         DecodeError: it is damaged.
     """
     try:
         with Image.open(path) as image:
             image.load()
-            mode, values = image.mode, np.asarray(image)
+            mode, values, is_lossy = image.mode, np.asarray(image), image.format in LOSSY_FORMATS
     except FileNotFoundError as error:
         raise SourceError(f"{path}: there is no such file") from error
     except OSError as error:
         raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error
     if mode in ("RGB", "RGBA") and (values[..., :1] == values[..., :3]).all():
-        return values[..., 0]
+        mode, values = "L", values[..., 0]
+    if is_lossy and mode == "L":
+        return _black_and_white(path, values)
     if mode not in ("1", "L", "P", "I", "I;16"):
         raise SourceError(f"{path}: a mask holds ids (palette or grey), this is a picture of mode {mode}")
     return values.astype(np.int32) if mode.startswith("I") else values.astype(np.uint8)
+
+
+def read_binary_mask(path: str | Path) -> np.ndarray:
+    """One mask in a picture file or behind an address, (height, width) bool.
+
+    Of two numbers, one of which is 0, or of a palette, what is not 0 is inside; of other grey pictures what is brighter
+    than half.
+
+    Raises:
+        SourceError: there is no such file, or it is a colour picture.
+        DecodeError: it is damaged.
+    """
+    picture = open_picture(path)
+    if picture.mode in ("P", "1"):
+        return np.asarray(picture) > 0
+    values = np.asarray(picture.convert("RGB") if picture.mode not in ("L", "I", "I;16") else picture)
+    if values.ndim == 3:
+        spread = values.astype(int).max(axis=2) - values.min(axis=2)
+        if spread.max(initial=0) > JPEG_NOISE:
+            raise SourceError(f"{path}: a mask is black and white, this is a colour picture")
+        values = values[..., 0]
+    found = np.unique(values)
+    if len(found) <= 2 and (len(found) == 0 or found[0] == 0):
+        return values > 0
+    return values >= values.max() / 2
+
+
+def _black_and_white(path: Path, values: np.ndarray) -> np.ndarray:
+    """0 and 255 of a JPEG that shows nothing else, but for its noise."""
+    is_white = values >= 255 - JPEG_NOISE
+    if not (is_white | (values <= JPEG_NOISE)).all() or (values.any() and not is_white.any()):
+        raise SourceError(f"{path}: a JPEG does not keep the numbers of objects; save masks as PNG")
+    return np.where(values > 127, 255, 0).astype(np.uint8)
 
 
 def pictures_in(folder: Path, deep: bool = False) -> list[Path]:

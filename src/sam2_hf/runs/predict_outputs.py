@@ -8,7 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from sam2_hf.disk.whole import write_json, write_whole
+from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.writing import exports
 from sam2_hf.pipelines.writing.contact_sheet import contact_sheet
 from sam2_hf.runs.predict_settings import PICTURE_FORMATS, SUFFIXES
 
@@ -101,12 +103,22 @@ def contours(result) -> dict:
 
 
 def coco_of(records: Iterable[dict], classes: tuple[str, ...]) -> dict:
-    """One COCO data set of all pictures, numbered from 1 in their order."""
-    categories = [{"id": number, "name": name} for number, name in enumerate(classes or ("object",), start=1)]
+    """One COCO data set of all pictures, numbered from 1 in their order.
+
+    Args:
+        classes: of the sources, first; those of prompts follow in the order in which they come.
+    """
+    named = [entry["class"] for record in records for entry in record["objects"]]
+    names = [name for name in dict.fromkeys((*classes, *named)) if name is not None]
+    has_unnamed = None in named or not names
+    listed = [*names, exports.UNNAMED] if has_unnamed and exports.UNNAMED not in names else names
+    categories = [{"id": number, "name": name} for number, name in enumerate(listed, start=1)]
     data: dict = {"images": [], "annotations": [], "categories": categories}
     for number, record in enumerate(records, start=1):
         first = len(data["annotations"]) + 1
-        part = ImageResult.from_dict(record).to_coco(image_id=number, first_id=first, categories=categories)
+        result = ImageResult.from_dict(record)
+        result = replace(result, class_ids=class_numbers(result.labels, names))
+        part = result.to_coco(image_id=number, first_id=first, categories=categories)
         data["images"] += [{**image, "file_name": record["key"]} for image in part["images"]]
         data["annotations"] += part["annotations"]
     return data

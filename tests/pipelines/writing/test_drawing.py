@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from sam2_hf.pipelines.writing.drawing import colour_of, draw_texts, line_width, outline
+from sam2_hf.pipelines.writing.drawing import Style, captions, colour_of, draw_texts, line_width, outline
 from sam2_hf.processing.prompts import ObjectPrompt
 from tests.pipelines.made_results import HEIGHT, WIDTH, made, shapes
 from tests.tiny import scene
@@ -136,3 +136,13 @@ def test_large_font_and_wrong_values():
         named.plot(alpha=2)
     with pytest.raises(ValueError, match="`line` is 0, but"):
         named.plot(line=0)
+
+
+def test_objects_that_a_class_does_not_tell_apart_are_numbered():
+    style = Style()
+    several = made(shapes()[:3], object_ids=(4, 9, "left"))
+    assert captions(several, style) == ["4", "9", "left"]
+    named = made(shapes()[:3], object_ids=(4, 9, 2), labels=("cat", "dog", "cat"), class_ids=np.array([0, 1, 0]))
+    assert captions(named, style) == ["cat 4", "dog", "cat 2"]
+    assert captions(made(shapes()[:1]), style) == [""]  # one object needs no number
+    assert captions(several, Style(labels=False)) == ["", "", ""]

@@ -199,3 +199,20 @@ def test_dense_masks_warn_above_a_gibibyte(monkeypatch):
     monkeypatch.setattr(rle, "GIBIBYTE", 2 * 40 * 56)
     with pytest.warns(UserWarning, match=r"3 masks of 40 x 56 pixels take 1\.5 GiB at once; iterate"):
         masks.dense()
+
+
+def test_objects_without_a_class_erase_no_class_of_others():
+    masks = shapes()[:3]
+    result = made(masks, labels=("cat", None, "dog"), class_ids=np.array([0, -1, 1]))
+    (picture,) = result.to_png("semantic")
+    numbers = np.asarray(picture)
+    assert set(np.unique(numbers)) == {0, 1, 2}
+    assert np.array_equal(numbers > 0, masks[0] | masks[2])
+
+
+def test_index_pictures_have_colours_for_viewers_and_keep_their_numbers():
+    result = made(shapes()[:3], object_ids=(1, 7, 255))
+    (picture,) = result.to_png("instance")
+    assert picture.mode == "P" and set(np.unique(np.asarray(picture))) <= {0, 1, 7, 255}
+    shown = np.asarray(picture.convert("RGB")).max(axis=2)
+    assert shown[np.asarray(picture) > 0].min() > 150 and shown[np.asarray(picture) == 0].max(initial=0) == 0

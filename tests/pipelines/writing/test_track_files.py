@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.result_lines import Jsonl, WrittenResults
 from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, MotsTxt, MotTxt, YtvisJson
-from tests.pipelines.made_results import HEIGHT, WIDTH, clip, made, moving
+from tests.pipelines.made_results import HEIGHT, WIDTH, clip, made, moving, shapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 CLASSED = {"class_ids": np.array([1, 0]), "labels": ("cat", "dog")}
@@ -176,3 +176,11 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
 
     peak(5)
     assert peak(1500) < peak(50) + 400_000  # the places of 1500 frames; the file has 1.2 MB
+
+
+def test_ids_that_a_spreadsheet_would_run_are_text(tmp_path):
+    frame = made(shapes()[:3], VideoFrameResult, object_ids=("=cmd|' /C calc'!A0", "-5", 7), frame=0)
+    written(AreasCsv(tmp_path / "areas.csv"), [frame])
+    with (tmp_path / "areas.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert [row[2] for row in rows] == ["'=cmd|' /C calc'!A0", "'-5", "7"]

@@ -2,6 +2,7 @@
 
 import colorsys
 import zlib
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -148,8 +149,14 @@ def draw_prompt(image: Image.Image, prompt, colour: Colour, line: int) -> None:
 
 
 def captions(result, style: Style) -> list[str]:
-    """What is written beside each object: its class where it has one, its quality."""
-    names = [label or "" if style.labels else "" for label in result.labels]
+    """What is written beside each object: its class, and its id where that is not enough to tell it, its quality."""
+    names = ["" if not style.labels else label or "" for label in result.labels]
+    if style.labels and len(result) > 1:
+        counts = Counter(result.labels)
+        names = [
+            name if name and counts[name] == 1 else f"{name} {object_id}".strip()
+            for name, object_id in zip(names, result.object_ids, strict=True)
+        ]
     qualities = [f"{value:.2f}" if style.scores else "" for value in result.quality]
     return [" ".join(part for part in parts if part) for parts in zip(names, qualities, strict=True)]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sam2_hf.disk.whole import check_free, fitting, write_whole
 from sam2_hf.errors import MissingExtraError
-from sam2_hf.pipelines.writing.drawing import as_colour
+from sam2_hf.pipelines.writing.drawing import as_colour, colour_of
 from sam2_hf.processing.bridges import edge_polygons
 from sam2_hf.processing.polygons import Convention, Ring, mask_rings
 
@@ -109,10 +109,13 @@ def coco(
     Args:
         image_id: of the picture.
         first_id: of the first annotation.
-        categories: default: the classes of this result, numbered by `class_ids` from 1.
+        categories: default: the classes of this result, numbered by `class_ids` from 1. Objects without a class are of
+            the one that is named "object".
     """
     height, width = result.size
     found, unnamed_id = coco_categories(zip(result.class_ids, result.labels, strict=True))
+    if categories is not None:
+        unnamed_id = next((entry["id"] for entry in categories if entry["name"] == UNNAMED), unnamed_id)
     annotations = []
     for row in range(len(result)):
         class_id = int(result.class_ids[row])
@@ -231,8 +234,18 @@ def index_pictures(result, kind: PngKind = "instance") -> list[Image.Image]:
         numbers = [int(key) + 1 if has_classes else 1 for key in result.class_ids]
     canvas = np.zeros(result.size, np.uint16)
     for index in np.argsort(-result.areas, kind="stable"):
-        canvas[result.masks[int(index)]] = numbers[int(index)]
-    return [Image.fromarray(canvas if max(numbers, default=0) > MAX_BYTE_ID else canvas.astype(np.uint8))]
+        if numbers[int(index)]:  # an object without a class erases nothing of the others
+            canvas[result.masks[int(index)]] = numbers[int(index)]
+    if max(numbers, default=0) > MAX_BYTE_ID:
+        return [Image.fromarray(canvas)]
+    picture = Image.fromarray(canvas.astype(np.uint8))
+    picture.putpalette(id_palette())  # the numbers stay, and a viewer shows colours instead of black
+    return [picture]
+
+
+def id_palette() -> list[int]:
+    """256 colours of ids, red, green and blue one after the other; 0 is black."""
+    return [0, 0, 0, *(part for number in range(1, 256) for part in colour_of(number))]
 
 
 def numbers_of(object_ids: Sequence) -> list[int]:

@@ -12,6 +12,7 @@ from typing import IO
 
 import numpy as np
 
+from sam2_hf.disk.tables import cell
 from sam2_hf.disk.whole import whole_file
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.exports import coco_annotation, coco_categories, finite
@@ -61,7 +62,7 @@ class AreasCsv(_TrackFile):
         for row, object_id in enumerate(result.object_ids):
             scores = [_decimals(result.iou_scores[row]), _decimals(result.object_scores[row])]
             box = [int(side) for side in result.boxes[row]]
-            name = object_id if isinstance(object_id, int) else str(object_id)
+            name = object_id if isinstance(object_id, int) else cell(str(object_id))
             line = [result.frame, _decimals(result.time), name, int(areas[row]), *box, *scores]
             rows.append([*line, bool(result.is_visible[row])])
         return rows
