@@ -1,5 +1,7 @@
 """Masks in folders against true masks in folders, in both layouts."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +107,7 @@ def test_object_that_the_truth_never_shows_is_listed_with_its_false_positives(tm
     result = score_video("a", truth, predicted, ScoringRules())
     assert [one.object_id for one in result.objects] == [1]
     assert result.excluded == ({"id": 2, "reason": "no visible truth", "false_positive_frames": 6},)
+    assert json.loads(json.dumps(result.to_dict()))["excluded"] == list(result.excluded)  # plain numbers
 
 
 def test_object_of_the_first_frame_only_is_excluded(tmp_path):

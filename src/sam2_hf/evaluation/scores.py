@@ -74,8 +74,8 @@ class ObjectTally:
         self.names.append(name)
         self.j.append(region_similarity(predicted, truth))
         self.f.append(contour_accuracy(predicted, truth))
-        overlap = np.count_nonzero(predicted & truth)
-        self.areas.append((overlap, np.count_nonzero(predicted), np.count_nonzero(truth)))
+        counts = (np.count_nonzero(mask) for mask in (predicted & truth, predicted, truth))
+        self.areas.append(tuple(map(int, counts)))  # plain numbers, which records are made of
 
     @property
     def is_seen(self) -> bool:
