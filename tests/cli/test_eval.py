@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,25 @@ def test_interrupted_run_goes_on_where_it_stopped(semi, model, davis, tmp_path, 
     assert evaluate(monkeypatch, *arguments, "--resume") == 0
     assert (folder / "clips" / "run.json").read_bytes() == finished
     assert same_scores(folder, semi)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_lets_the_clip_at_hand_be_finished(semi, model, davis, tmp_path, monkeypatch, capsys, number):
+    folder, original = tmp_path / "out", SemiSupervised.measure
+    arguments = ("--root", davis, "--model", model, "-o", folder, "--baselines")
+
+    def interrupted(self, clip):
+        signal.raise_signal(number)
+        return original(self, clip)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SemiSupervised, "measure", interrupted)
+        assert evaluate(monkeypatch, *arguments) == 130
+    assert "stopping after the clip at hand" in capsys.readouterr().err
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert len(list((folder / "clips").iterdir())) == 1
+    assert evaluate(monkeypatch, *arguments, "--resume") == 0
+    assert {video["name"] for video in results(folder)["videos"]} == {"walk", "run"}
 
 
 def test_run_is_neither_replaced_nor_mixed_by_accident(semi, model, davis, monkeypatch, capsys):

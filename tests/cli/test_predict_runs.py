@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -30,6 +31,7 @@ from sam2_hf.pipelines import image as image_module
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.runs import predict_methods
+from sam2_hf.runs.predict_outputs import PredictOutputs
 from sam2_hf.runs.settings import next_folder
 from tests.numbers import same_file, same_masks, same_picture
 from tests.tiny import micro_model, micro_processor, scene_image
@@ -522,6 +524,27 @@ def test_fractions_of_pictures_of_several_sizes_are_written_and_read_again(predi
     ]
     code, _, stderr = predict(tree, *again, "-o", tmp_path / "c")
     assert (code, "fractions of width and height here; pass --normalized" in stderr) == (2, True)
+
+
+def test_full_disk_ends_the_run_with_its_name_and_the_run_goes_on_later(predict, tree, tmp_path, monkeypatch):
+    before, original = resource.getrlimit(resource.RLIMIT_FSIZE), PredictOutputs.write
+    arguments = (tree, "--recursive", *POINT, "-o", tmp_path / "out")
+
+    def fuller(self, result, name):
+        if name == "1":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        return original(self, result, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PredictOutputs, "write", fuller)
+        try:
+            code, _, stderr = predict(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, f"{tmp_path}/out/1.png" in stderr) == (1, True)
+    assert len(records(tmp_path / "out")) == 2
+    assert predict(*arguments, "--resume")[0] == 0
+    assert status(tmp_path / "out")["counts"]["resumed"] == 2
 
 
 # Memory and processes

@@ -406,6 +406,24 @@ def test_full_disk_is_named_and_leaves_nothing_half_done(model, clip, tmp_path, 
     assert len(records(tmp_path / "out")) == NUM_FRAMES
 
 
+def test_file_that_has_no_room_for_more_objects_ends_and_the_others_go_on(model, tmp_path, monkeypatch, capsys):
+    """Also when the run is gone on with."""
+    (tmp_path / "frames").mkdir()
+    for index in range(6):
+        Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(tmp_path / "frames" / f"{index}.png")
+    monkeypatch.setattr("sam2_hf.pipelines.writing.mask_files.DAVIS_NUMBERS", 1)
+    boxes = ("--box", "0@1:20,10,60,40", "--box", "3@2:60,10,90,40")
+    arguments = (tmp_path / "frames", *boxes, "--save", "davis,csv", "--model", model, "-o", tmp_path / "out")
+    stop_after(monkeypatch, 5, *arguments)
+    assert track(monkeypatch, *arguments, "--resume") == 4
+    assert "davis: ends before frame 3: a palette has 1 object numbers" in capsys.readouterr().err
+    assert len(records(tmp_path / "out")) == 6
+    assert [path.name for path in sorted((tmp_path / "out" / "davis").iterdir())] == [f"0000{n}.png" for n in range(3)]
+    with (tmp_path / "out" / "areas.csv").open() as file:
+        assert {row["object_id"] for row in csv.DictReader(file)} == {"1", "2"}
+    assert list(json.loads((tmp_path / "out" / "run.json").read_text())["unfinished"]) == ["davis"]
+
+
 def test_overwriting_waits_until_everything_is_accepted(model, clip, tmp_path, monkeypatch):
     arguments = (clip, "--box", "20,10,60,40", "--max-frames", "2", "--save", "json,davis", "--model", model)
     assert track(monkeypatch, *arguments, "-o", tmp_path) == 0

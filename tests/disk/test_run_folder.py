@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sam2_hf.disk.run_folder import Inputs, RunFolder, difference, written_in
-from sam2_hf.disk.whole import write_whole
+from sam2_hf.disk.whole import whole_file, write_whole
 from sam2_hf.errors import ConfigChangedError, OutputExistsError
 
 
@@ -137,11 +137,17 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from sam2_hf.disk.run_folder import RunFolder
-from sam2_hf.disk.whole import write_whole
+from sam2_hf.disk.whole import whole_file, write_whole
 folder = RunFolder(sys.argv[1], "predict", {})
 with folder.locked(shared=len(sys.argv) > 2):
     folder.begin(keep=False)
     write_whole(Path(sys.argv[1]) / "a.png", b"ours", overwrite=False)
+    if len(sys.argv) > 3:
+        with whole_file(Path(sys.argv[1]) / "deep" / "b.png") as file:
+            file.write("half")
+            file.flush()
+            print("held", flush=True)
+            time.sleep(60)
     print("held", flush=True)
     time.sleep(60)
 """
@@ -174,10 +180,35 @@ def test_second_run_is_refused_until_the_first_has_ended_or_was_killed(tmp_path,
     process.send_signal(signal.SIGKILL)
     process.wait()
     with folder.locked():
-        assert folder.written == {"a.png"}  # noted before it had its name
+        assert folder.written == {"a.png"}  # noted before it was written
         folder.begin(keep=False)
         folder.write("done")
     assert names(tmp_path / "out") == ["run.json"]
+
+
+def test_half_a_file_of_a_killed_run_goes_with_the_rest_of_it(tmp_path, holder):
+    process = holder("shared", "and writes")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "deep/.b.part.png" in names(tmp_path / "out")
+    folder = RunFolder(tmp_path / "out", "predict", {})
+    with folder.locked():
+        folder.check(overwrite=True, resume=False)
+        folder.begin(keep=False)
+        folder.write("done")
+    assert names(tmp_path / "out") == ["run.json"]
+
+
+def test_file_that_could_not_be_written_is_not_listed(tmp_path):
+    folder = RunFolder(tmp_path, "predict", {})
+    with folder.locked():
+        folder.begin(keep=False)
+        with pytest.raises(RuntimeError), whole_file(tmp_path / "a.png"):
+            raise RuntimeError
+        record = folder.write("failed")
+    assert record["status"] == "failed"
+    assert names(tmp_path) == ["run.json"]
+    assert json.loads((tmp_path / "run.json").read_text())["files"] == []
 
 
 def test_jobs_that_share_a_folder_keep_others_out_together(tmp_path, holder):

@@ -238,11 +238,11 @@ def _report(plan, done: list, failed: dict, *, say, as_json: bool) -> None:
         say(f"interrupted; go on with: {resume_command(plan.root)}")
     summary = {"output": str(plan.root), "frames": frames, "status": "interrupted" if interrupted else "done"}
     if len(plan.folders) > 1:
-        names = ("source", "frames", "skipped", "status")
+        names = ("source", "frames", "skipped", "unfinished", "status")
         videos = [{"output": str(one.folder), **{name: getattr(one, name) for name in names}} for one in done]
         summary |= {"videos": videos, "failed": failed}
     typer.echo(json.dumps(summary) if as_json else f"{frames} frames tracked, written to {plan.root}")
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if failed or any(outcome.skipped for outcome in done):
+    if failed or any(outcome.skipped or outcome.unfinished for outcome in done):
         raise typer.Exit(ExitCode.SOME_FAILED)

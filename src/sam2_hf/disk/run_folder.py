@@ -1,7 +1,7 @@
 """The folder of one run: who writes there, what made it, and which of its files a later run may replace.
 
     run.json    command, options, status, and the files that were written
-    .written    names of files, noted before each has its name; folded into run.json at the end
+    .written    names of files, noted before each is written; folded into run.json at the end
     .lock       there while a run writes
 
 A file that no run of ours wrote is never replaced or removed, and neither is one that the run reads.
@@ -9,6 +9,7 @@ A file that no run of ours wrote is never replaced or removed, and neither is on
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sam2_hf.disk.folder_lock import LOCK, FolderLock
-from sam2_hf.disk.whole import is_here, naming, told_of_files, write_json
+from sam2_hf.disk.whole import is_here, naming, part_of, told_of_files, write_json
 from sam2_hf.errors import ConfigChangedError, OutputExistsError
 
 RUN, JOURNAL = "run.json", ".written"
@@ -163,7 +164,8 @@ class RunFolder:
         """Writes `run.json`, and returns what is in it."""
         digest = sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()[:12]
         record = {"command": self.command, "options": self.options, "hash": digest, "status": status, **facts}
-        write_json(self.path / RUN, {**record, "files": sorted(self.written | written_in(self.path))})
+        files = sorted(name for name in self.written | written_in(self.path) if (self.path / name).exists())
+        write_json(self.path / RUN, {**record, "files": files})
         return record
 
     def is_whole(self, names: Iterable[str]) -> bool:
@@ -219,8 +221,11 @@ class RunFolder:
             file = self.path / name
             if not _is_below(name) or root not in (file.parent.resolve(), *file.parent.resolve().parents):
                 continue  # run.json was changed by hand
-            file.unlink(missing_ok=True)
+            for path in (file, part_of(file)):  # the second of a process that was killed
+                path.unlink(missing_ok=True)
             folders.update(parent for parent in file.parents if self.path in parent.parents)
+        for folder in folders:
+            shutil.rmtree(part_of(folder), ignore_errors=True)
         _remove_empty(sorted(folders, key=lambda folder: len(folder.parts), reverse=True))
         (self.path / JOURNAL).unlink(missing_ok=True)
         self.written = set()
@@ -244,7 +249,8 @@ class RunFolder:
             with suppress(OSError):  # a full disk, which was told of when it was written to
                 self._journal.close()
             self._journal = None
-        if written_in(self.path, journal=False) >= written_in(self.path):
+        there = {name for name in written_in(self.path) if (self.path / name).exists()}
+        if written_in(self.path, journal=False) >= there:
             (self.path / JOURNAL).unlink(missing_ok=True)
 
 

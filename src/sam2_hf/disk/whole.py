@@ -68,6 +68,7 @@ def whole_path(path: Path, own: bool = False) -> Iterator[Path]:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(path.with_name(f"{os.getpid()}-{path.name}") if own else path)
+        announce(path)
         try:
             yield part
             put_in_place(part, path)
@@ -144,14 +145,14 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def announce(path: Path) -> None:
-    """Tells those who keep account that a file is about to have its name."""
+    """Tells those who keep account that a file is about to be written."""
     for listener in _listeners:
         listener(path)
 
 
 @contextmanager
 def told_of_files(listener: Callable[[Path], None]) -> Iterator[None]:
-    """Calls `listener` with the path of every file that is written, right before it has its name."""
+    """Calls `listener` with the path of every file that is going to be written, before anything of it is there."""
     _listeners.append(listener)
     try:
         yield

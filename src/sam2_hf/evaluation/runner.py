@@ -61,11 +61,18 @@ class Shard:
 
 
 def measure_clips(
-    clips: Iterable, protocol: Measurement, records: ClipRecords, say: Callable[[str], None] = lambda line: None
+    clips: Iterable,
+    protocol: Measurement,
+    records: ClipRecords,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:
-    """Measures clips that have no record yet. Returns the reasons of those that could not be measured."""
+    """Measures clips that have no record yet, until `stop` says so. Returns the reasons of those that failed."""
     failed = {}
     for clip in clips:
+        if stop():
+            break
         try:
             if records.read(clip) is not None:
                 continue

@@ -18,7 +18,7 @@ from sam2_hf.evaluation.run_record import library_versions, policy_record
 from sam2_hf.evaluation.scores import score_table
 from sam2_hf.evaluation.semi_supervised import MASKS
 from sam2_hf.runs.evaluate_settings import EvaluateSettings
-from sam2_hf.runs.interruption import status_of
+from sam2_hf.runs.interruption import Interruption, status_of
 from sam2_hf.runs.model import RunModel, load_model
 
 WHICH_CLIPS = ("clips", "exclude", "limit", "roots")  # what is measured on a clip does not depend on it
@@ -137,9 +137,10 @@ class _Evaluation:
         model = self._model(autocast, device=device)
         protocol = make_protocol(settings.protocol, model.network, model.processor, self.folder.path, self._choices())
         records = ClipRecords(self.folder.path, self._made_by(model, autocast))
+        own = processes.shard.of(clips)
         if not processes.is_main:
-            with runner.bfloat16_autocast(model.network.device, autocast):
-                failed = runner.measure_clips(processes.shard.of(clips), protocol, records)
+            with runner.bfloat16_autocast(model.network.device, autocast), Interruption() as interruption:
+                failed = runner.measure_clips(own, protocol, records, stop=lambda: interruption.requested)
             processes.all_failures(failed)
             processes.close()
             return None
@@ -147,10 +148,12 @@ class _Evaluation:
         facts = self._facts(model, autocast)
         self.folder.begin(keep=self._keeps, **facts)
         try:
-            with runner.bfloat16_autocast(model.network.device, autocast):
-                failed = runner.measure_clips(processes.shard.of(clips), protocol, records, self.say)
+            with runner.bfloat16_autocast(model.network.device, autocast), self._listening() as interruption:
+                failed = runner.measure_clips(own, protocol, records, self.say, stop=lambda: interruption.requested)
             failed = processes.all_failures(failed)
             processes.close()
+            if interruption.requested:
+                raise KeyboardInterrupt
         except BaseException as error:
             with suppress(OSError):  # a full disk: the first error is the one to be told
                 self.folder.write(status_of(error), **facts, error=str(error))
@@ -158,6 +161,9 @@ class _Evaluation:
                 self.say(f"interrupted; go on with the same command and --resume --output {self.folder.path}")
             raise
         return self._finish(clips, protocol, records, failed, facts)
+
+    def _listening(self) -> Interruption:
+        return Interruption(then=lambda: self.say("stopping after the clip at hand; once more stops at once"))
 
     def _finish(self, clips: list, protocol, records: ClipRecords, failed: dict, facts: dict) -> dict | None:
         settings = self.settings

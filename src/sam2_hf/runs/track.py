@@ -42,6 +42,7 @@ class TrackOutcome:
         status: "done" or "interrupted".
         frames: results that were written.
         skipped: from the number of each frame that was left out to the reason.
+        unfinished: from each kind of file that ends before the video does to the reason.
     """
 
     source: str
@@ -49,6 +50,7 @@ class TrackOutcome:
     status: str
     frames: int
     skipped: dict[str, str]
+    unfinished: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +203,7 @@ class TrackJob:
     ):
         self.settings, self.source, self.folder, self.model = settings, source, folder, model
         self.resume, self.say, self.bar = resume, say, bar
-        self.frames, self.skipped = 0, {}
+        self.frames, self.skipped, self.unfinished = 0, {}, {}
         self.begun = time.perf_counter()
 
     def run(self) -> dict:
@@ -289,7 +291,16 @@ class TrackJob:
 
     def _write(self, sinks, result) -> None:
         for sink in sinks:
-            sink.write(result)
+            name = sink.path.name
+            if name in self.unfinished:
+                continue
+            try:
+                sink.write(result)
+            except ValueError as error:  # it cannot hold this result, such as the 256th object of a palette
+                if not self.frames:
+                    raise
+                self.unfinished[name] = f"ends before frame {result.frame}: {error}"
+                self.say(f"{name}: {self.unfinished[name]}")
         self.frames += 1
 
     def _write_prompts(self, passed) -> None:
@@ -313,12 +324,13 @@ class TrackJob:
             "seconds": round(time.perf_counter() - self.begun, 3),
             "frames": self.frames,
             "skipped": self.skipped,
+            "unfinished": self.unfinished,
         }
 
 
 def _outcome(source: str, folder: RunFolder, record: dict) -> TrackOutcome:
     told = {name: record[name] for name in ("status", "frames", "skipped")}
-    return TrackOutcome(source=source, folder=folder.path, **told)
+    return TrackOutcome(source=source, folder=folder.path, unfinished=record.get("unfinished", {}), **told)
 
 
 def _is_whole(folder: RunFolder, settings: TrackSettings) -> bool:

@@ -59,7 +59,7 @@ class _PngFolder:
     """Numbers, files and their list of ids."""
 
     def __init__(self, folder: str | Path, largest: int | None, what: str):
-        self.folder = Path(folder)
+        self.folder = self.path = Path(folder)
         self.numbers = ObjectNumbers(largest, what)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 from PIL import Image, ImageFilter
 
-from sam2_hf.disk.whole import naming, part_of, put_in_place
+from sam2_hf.disk.whole import announce, naming, part_of, put_in_place
 from sam2_hf.pipelines.video import VideoFrameResult
 
 DEFAULT_FPS = 25.0
@@ -106,6 +106,7 @@ class VideoFile:
 
     def _open(self, height: int, width: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        announce(self.path)
         is_streamed = self.path.suffix.lower() in PLAYED
         self._container = av.open(str(self._part), "w", options={"movflags": "faststart"} if is_streamed else {})
         rate = Fraction(self.fps).limit_denominator(1001)
