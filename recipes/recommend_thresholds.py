@@ -24,7 +24,7 @@ from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.suppression import box_suppression
 from sam2_hf.training.formats import open_masks
 
-IOU_STEPS, STABILITY_STEPS = np.arange(0.3, 0.91, 0.05), np.arange(0.5, 0.96, 0.05)
+IOU_STEPS, STABILITY_STEPS = np.arange(0.05, 0.91, 0.05), np.arange(0.2, 0.96, 0.05)
 NMS = 0.7
 FOUND = np.array([0.5])  # IoU from which on an object counts as found
 

@@ -9,14 +9,14 @@ import pytest
 from accelerate.state import AcceleratorState
 from PIL import Image
 
-from sam2_hf.training.build import build_sources
+from sam2_hf.training.build import build_sources, random_model
 from sam2_hf.training.config import read_config
 from sam2_hf.training.trainer import Sam2Trainer
 from tests.golden.recipe import golden_scene, golden_scene_ids
 from tests.tiny import micro_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SECOND = ("embedded-6", "embedded-7", "embedded-gpu")  # of the second generation
+SECOND = ("embedded-6", "embedded-7", "embedded-8", "embedded-9", "embedded-gpu", "embedded-gpu-wide")
 HELD_CLIPS = ("cows", "motocross-jump", "elephant", "dance-jump")
 SIZE = (32, 44)
 
@@ -95,7 +95,7 @@ def test_the_recipe_trains(name, data, tmp_path):
     assert np.isfinite(record["loss"])
     assert trainer.step == 2
     written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert written["mixed_precision"] == ("bf16" if name == "embedded-gpu" else "no")
+    assert written["mixed_precision"] == ("bf16" if "gpu" in name else "no")
 
 
 def test_every_source_of_the_recipe_gives_a_sample(data, tmp_path):
@@ -103,3 +103,8 @@ def test_every_source_of_the_recipe_gives_a_sample(data, tmp_path):
         for mixed in build_sources(small(name, tmp_path), data):
             sample = mixed.source.sample(0, np.random.default_rng(0))
             assert sample.masks[:, 0].flatten(1).any(dim=1).all()
+
+
+def test_the_wide_model_fits_the_wheel_in_half_precision():
+    model = random_model(read_config(RECIPES / "embedded-gpu-wide.json"))
+    assert 5_000_000 < sum(value.numel() for value in model.parameters()) < 6_000_000
