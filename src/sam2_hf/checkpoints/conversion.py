@@ -16,6 +16,7 @@ from sam2_hf.checkpoints.key_map import to_original
 from sam2_hf.checkpoints.model_card import model_card
 from sam2_hf.checkpoints.read_weights import read_weights
 from sam2_hf.checkpoints.recognise import recognise
+from sam2_hf.checkpoints.remote_code import add_remote_code
 from sam2_hf.checkpoints.verify import verify_folder
 from sam2_hf.errors import CheckpointError, OutputExistsError
 from sam2_hf.modeling.configuration import Sam2Config
@@ -124,7 +125,11 @@ def check_sha256(path: str | Path, expected: str) -> None:
 
 
 def push(folder: Path, repository: str, *, private: bool = False, token: str | None = None) -> str:
-    """Uploads a converted folder to the Hub and returns its address."""
+    """Uploads a converted folder to the Hub and returns its address.
+
+    The repository also says which classes of this package are meant, for `trust_remote_code=True`.
+    """
+    add_remote_code(folder)
     api = HfApi(token=token)
     repo_id = api.create_repo(repository, private=private, exist_ok=True).repo_id
     api.upload_folder(folder_path=folder, repo_id=repo_id, commit_message="Upload SAM 2 checkpoint")

@@ -26,6 +26,7 @@ class Sam2PreTrainedModel(PreTrainedModel):
     config: Sam2Config
     base_model_prefix = "sam2"
     main_input_name = "pixel_values"
+    model_tags = ["sam2", "segment-anything", "mask-generation", "sam2_hf"]  # noqa: RUF012, on the Hub
     input_modalities = ("image",)
     _supports_sdpa = True
     _supports_flash_attn = True

@@ -212,6 +212,7 @@ class Sam2MaskGenerator:
             stability=found.stability.float().cpu().numpy(),
             object_scores=found.object_scores.float().cpu().numpy(),
             prompts=tuple(ObjectPrompt(points=[point], labels=[1], box=[]) for point in found.points.tolist()),
+            crop_boxes=found.crop_boxes.float().cpu().numpy(),
             image=item.pixels,
             why_empty=None if len(found) else counts.why_empty(),
         )

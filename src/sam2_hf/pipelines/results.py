@@ -41,6 +41,7 @@ class ImageResult:
         labels: names of the classes, None for no class.
         prompts: what was asked for each object, in original pixels.
         alternatives: per object all candidates of an ambiguous click, best first; empty if one mask was asked for.
+        crop_boxes: (N, 4) float32 of the crops in which everything mode found the masks, or None. Not saved.
         logits: (N, low, low) of the masks at low resolution, above 0 inside, or None. Not saved.
         timings: milliseconds of each stage.
         image: the picture itself, for drawing; a tensor is (3, height, width). Not saved.
@@ -60,6 +61,7 @@ class ImageResult:
     source: str | None = None
     prompts: tuple[ObjectPrompt | None, ...] = ()
     alternatives: tuple[Masks, ...] = ()
+    crop_boxes: np.ndarray | None = field(default=None, repr=False)
     logits: Tensor | None = field(default=None, repr=False)
     timings: dict[str, float] = field(default_factory=dict)
     image: Any = field(default=None, repr=False)
@@ -159,7 +161,7 @@ class ImageResult:
         """Names of all fields with one entry per object, but the masks."""
         always = ["object_ids", "boxes", "class_ids", "labels", *exports.SCORES]
         sometimes = [name for name in ("prompts", "alternatives") if getattr(self, name)]
-        return [*always, *sometimes, *(["logits"] if self.logits is not None else [])]
+        return [*always, *sometimes, *(name for name in ("logits", "crop_boxes") if getattr(self, name) is not None)]
 
     def plot(
         self,
