@@ -5,6 +5,7 @@ import json
 import resource
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import av
@@ -422,6 +423,26 @@ def test_file_that_has_no_room_for_more_objects_ends_and_the_others_go_on(model,
     with (tmp_path / "out" / "areas.csv").open() as file:
         assert {row["object_id"] for row in csv.DictReader(file)} == {"1", "2"}
     assert list(json.loads((tmp_path / "out" / "run.json").read_text())["unfinished"]) == ["davis"]
+
+
+@pytest.mark.parametrize("kind", ["prompted", "everything"])
+def test_progress_knows_how_many_frames_there_are(model, clip, tmp_path, monkeypatch, kind):
+    asked = ("--box", "4@1:20,10,60,40") if kind == "prompted" else ("--everything", "--points-per-side", "2")
+    arguments = (clip, *asked, "--start", "4", "--stride", "2", "--save", "json", "--model", model)
+    for more, total in (((), 9), (("--max-frames", "5"), 5), (("--end", "10"), 3)):
+        seen, original = [], TrackJob._shown
+
+        def shown(self, results, total, done, seen=seen, original=original):
+            seen.append((total, done))
+            return original(self, results, total, done)
+
+        out = tmp_path / f"out{total}"
+        with monkeypatch.context() as patched, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a network of random weights finds nothing
+            patched.setattr(TrackJob, "_shown", shown)
+            assert track(monkeypatch, *arguments, *more, "-o", out) == 0
+        assert seen == [(total, 0)]
+        assert len(records(out)) == total
 
 
 def test_overwriting_waits_until_everything_is_accepted(model, clip, tmp_path, monkeypatch):

@@ -183,6 +183,14 @@ class VideoGeneration:
         """A result that was read from disk, with its frame's picture."""
         return replace(result, image=self._source[result.frame // self.span.stride])
 
+    @property
+    def total(self) -> int | None:
+        """Frames of the whole run, None for a stream."""
+        if self._source is None:
+            return None
+        rows = len(self._source) - self._first
+        return rows if self.span.max_frames is None else min(rows, self.span.max_frames)
+
     def results(self) -> Iterator[VideoFrameResult]:
         """Results of the frames that are still to come."""
         for row, image in self._images():

@@ -264,7 +264,7 @@ class TrackJob:
                 if interruption.requested:
                     return "interrupted"
             try:
-                for result in tqdm(self._results(passed), disable=None if self.bar else True, unit="frame"):
+                for result in self._shown(self._results(passed), passed.total, len(done)):
                     self._write((lines, *others), result)
                     if interruption.requested or self.frames % settings.checkpoint_every == 0:
                         passed.session.save(state)
@@ -288,6 +288,10 @@ class TrackJob:
                 self.skipped[str(frame)] = str(error)
                 self.folder.write("running", **self._facts())  # also for a run that is killed
                 self.say(f"left out: {error}")
+
+    def _shown(self, results, total: int | None, done: int) -> tqdm:
+        """Results with a bar, which knows how many there will be where they can be counted."""
+        return tqdm(results, total=total, initial=done, disable=None if self.bar else True, unit="frame")
 
     def _write(self, sinks, result) -> None:
         for sink in sinks:

@@ -44,6 +44,14 @@ class PromptedPass:
         """Frames looked at, if they can be counted."""
         return None if self.session.source is None else self.session.num_frames
 
+    @property
+    def total(self) -> int | None:
+        """Results of the whole pass, if they can be counted."""
+        if self.num_frames is None or self.span.direction != "forward":
+            return None
+        rows = self.num_frames - self.span.row(self._first())
+        return rows if self.span.max_frames is None else min(rows, self.span.max_frames)
+
     def covered(self, state: Path, results) -> int:
         """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""
         self.session = self._load(state)
@@ -126,6 +134,11 @@ class EverythingPass:
     def why_empty(self) -> str | None:
         """Where nothing has been found: what the candidates fell to."""
         return self._run.why_empty
+
+    @property
+    def total(self) -> int | None:
+        """Results of the whole pass, if they can be counted."""
+        return self._run.total
 
     def covered(self, state: Path, results) -> int:
         """How many of the results on disk a saved state has seen; 0 if the two do not belong together."""
