@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NUMERIC := tests/modeling tests/checkpoints tests/tracking tests/evaluation
+NUMERIC := tests/modeling tests/checkpoints tests/tracking tests/evaluation tests/pipelines
 
 # One thread per worker: more would fight for the same cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
@@ -23,9 +23,8 @@ test-all: $(READY)  ## run all tests
 	$(PYTEST)
 
 test-elsewhere: $(READY)  ## how another machine looks from here: other kernels, and layers that round at random
-	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "not slow" $(NUMERIC)
+	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "not slow" --other-rounding $(NUMERIC)
 	ATEN_CPU_CAPABILITY=default $(PYTEST) -m "not slow" tests/checkpoints tests/modeling/test_parity.py
-	$(PYTEST) -m "not slow" --other-rounding $(NUMERIC) tests/pipelines
 
 check: $(READY)  ## lint and formatting
 	$(BIN)/ruff check .
