@@ -78,3 +78,25 @@ def test_completion_is_installed_and_completes(tmp_path):
     assert done.stdout.split() == ["predict"]
     done = call(_SAM2_HF_COMPLETE="complete_bash", COMP_WORDS="sam2-hf predict --ever", COMP_CWORD="2")
     assert done.stdout.split() == ["--everything"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "complaint"),
+    [
+        (["predict", "photo.jpg"], 2, "no prompt given"),
+        (["predict", "photo.jpg", "--point", "3;3"], 2, "3;3"),
+        (["predict", "photo.jpg", "--point", "3,3", "--save", "film"], 2, "--save takes overlay"),
+        (["predict", "photo.jpg", "--point", "3,3", "--resume"], 2, "--resume needs --output"),
+        (["track", "absent.mp4", "--point", "3,3"], 3, "no such video file"),
+        (["track", ".", "--fps", "-1", "--point", "3,3"], 2, "--fps must be"),
+        (["track", "."], 2, "no prompt given"),
+        (["eval", "--root", "davis", "--protocol", "fast"], 2, "--protocol takes"),
+        (["train", "--dataset", "masks"], 2, "--dataset needs --root"),
+    ],
+)
+def test_wrong_calls_are_answered_without_loading_torch(command, code, complaint):
+    program = "import sys; from sam2_hf.cli.main import run\n"
+    program += "try: run()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True)
+    assert done.stdout.split() == [str(code), "False"], done.stderr
+    assert complaint in done.stderr

@@ -1,13 +1,14 @@
 """`sam2-hf predict`: masks in pictures, of prompted objects or of everything."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated
 
 import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
+from sam2_hf.cli.prompt_options import read_options
 from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.predict_settings import FORMATS, KINDS, OF_EVERYTHING, OF_PROMPTS, PredictSettings
@@ -155,11 +156,15 @@ def predict(
     settings = PredictSettings(
         **given,
         sources=tuple(sources),
-        requests=_requests(point or [], box or [], mask or [], prompts, normalized),
         save=options.listed(save) or DEFAULTS.save,
         formats=options.listed(formats),
         palette=None if palette is None else _palette(palette),
     )
+    written = read_options(point or [], box or [], mask or [])
+    if written and prompts is not None:
+        raise PromptError("--prompts is a file that says everything; leave out --point, --box and --mask")
+    settings.check_asked(bool(written) or prompts is not None)
+    settings = replace(settings, requests=_requests(written, prompts, normalized))
     read = tuple(file for file in (prompts, *(text.partition(":")[2] or text for text in mask or ())) if file)
     if dry_run:
         _list_run(settings, read, as_json)
@@ -191,22 +196,18 @@ def _check_together(context: typer.Context) -> None:
             raise typer.BadParameter(f"--{flag} {reason}")
 
 
-def _requests(points: list[str], boxes: list[str], masks: list[str], prompts: str | None, normalized: bool) -> tuple:
+def _requests(written: list, prompts: str | None, normalized: bool) -> tuple:
     """What the options ask for in every picture; nothing for nothing.
 
     Raises:
         PromptError: what cannot be meant.
     """
-    from sam2_hf.cli.prompt_options import read_options
     from sam2_hf.pipelines.prompt_file import read_picture_prompts
     from sam2_hf.pipelines.requests import requests_from
 
-    written = read_options(points, boxes, masks)
-    if prompts is None:
-        return tuple(requests_from(objects=[entry.as_object() for entry in written]))
-    if written:
-        raise PromptError("--prompts is a file that says everything; leave out --point, --box and --mask")
-    return tuple(read_picture_prompts(prompts, normalized))
+    if prompts is not None:
+        return tuple(read_picture_prompts(prompts, normalized))
+    return tuple(requests_from(objects=[entry.as_object() for entry in written]))
 
 
 def _palette(text: str) -> tuple[str, ...]:

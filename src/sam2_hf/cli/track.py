@@ -1,13 +1,14 @@
 """`sam2-hf track`: follow objects through videos, prompted ones or everything there is."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated
 
 import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
+from sam2_hf.cli.prompt_options import read_index_masks, read_video_options
 from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.track_settings import FILES, KINDS, OF_EVERYTHING, OF_PROMPTS, TrackSettings
@@ -158,15 +159,22 @@ def track(
     settings = TrackSettings(
         **given,
         sources=tuple(sources),
-        requests=() if everything else _requests(context.params),
         save=options.listed(save) or DEFAULTS.save,
     )
+    written = read_video_options(point or [], box or [], mask or [])
+    if prompts is not None and (written or init_masks):
+        raise PromptError("--prompts is a file that says everything; leave out --point, --box, --mask and --init-masks")
+    settings.check_sources()
+    settings.check_asked(bool(written or init_masks or prompts))
+    settings = replace(settings, requests=_requests(written, init_masks, prompts, normalized))
+
     from sam2_hf.runs.track import plan_of, run_plan
 
     def say(line: str) -> None:
         options.say(line, quiet)
 
-    plan = plan_of(settings, read=_files_read(context.params), reserve=not dry_run)
+    read = _files_read([*(mask or ()), *([init_masks] if init_masks else ())], prompts)
+    plan = plan_of(settings, read=read, reserve=not dry_run)
     if dry_run:
         plan.check()
         _list(plan, as_json)
@@ -187,31 +195,25 @@ def _check_together(context: typer.Context) -> None:
             raise typer.BadParameter(f"--{name.replace('_', '-')} {reason}")
 
 
-def _requests(chosen: dict) -> tuple:
+def _requests(written: list, init_masks: str | None, prompts: str | None, normalized: bool) -> tuple:
     """What the options ask for, as requests; before any model is loaded.
 
     Raises:
         PromptError: what cannot be meant.
     """
-    from sam2_hf.cli.prompt_options import read_index_masks, read_video_options
     from sam2_hf.pipelines.prompt_file import read_prompt_file
     from sam2_hf.pipelines.requests import requests_from
 
-    written = read_video_options(chosen["point"] or [], chosen["box"] or [], chosen["mask"] or [])
+    if prompts is not None:
+        return tuple(read_prompt_file(prompts, normalized))
     objects = [prompt.as_object() for prompt in written]
-    if chosen["init_masks"] is not None:
-        objects += read_index_masks(chosen["init_masks"])
-    if chosen["prompts"] is None:
-        return tuple(requests_from(objects=objects))
-    if objects:
-        raise PromptError("--prompts is a file that says everything; leave out --point, --box, --mask and --init-masks")
-    return tuple(read_prompt_file(chosen["prompts"], chosen["normalized"]))
+    return tuple(requests_from(objects=objects + ([] if init_masks is None else read_index_masks(init_masks))))
 
 
-def _files_read(chosen: dict) -> tuple[str, ...]:
+def _files_read(masks: list[str], prompts: str | None) -> tuple[str, ...]:
     """Files and folders of prompts and masks."""
-    masks = [text.rpartition("@")[2] for text in (*(chosen["mask"] or ()), chosen["init_masks"]) if text]
-    given = (chosen["prompts"], *masks, *(text.partition(":")[2] for text in masks))
+    masks = [text.rpartition("@")[2] for text in masks]
+    given = (prompts, *masks, *(text.partition(":")[2] for text in masks))
     return tuple(name for name in given if name)
 
 

@@ -12,7 +12,7 @@ from sam2_hf.pipelines.reading.sources import Pictures, SourceOptions, pictures_
 from sam2_hf.pipelines.writing.drawing import as_colour
 from sam2_hf.runs.output_names import output_names
 from sam2_hf.runs.predict_outputs import CROPS, PredictOutputs
-from sam2_hf.runs.predict_settings import PredictSettings
+from sam2_hf.runs.predict_settings import NO_PROMPT, PredictSettings
 from sam2_hf.runs.prompt_options import list_digests
 
 
@@ -106,9 +106,7 @@ def _check_prompts(settings: PredictSettings, pictures: Pictures) -> None:
     if has_boxes and settings.requests:
         raise PromptError("the list brings boxes; leave out --point, --box, --mask and --prompts")
     if not (settings.everything or settings.requests or has_boxes):
-        raise PromptError(
-            "no prompt given; pass --point, --box, --mask or --prompts, a list.csv with boxes, or --everything"
-        )
+        raise PromptError(NO_PROMPT)
 
 
 def _file_of(source: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sam2_hf.errors import ConfigError
+from sam2_hf.errors import ConfigError, PromptError
 from sam2_hf.runs.settings import RunSettings, free
 
 SUFFIXES = {"overlay": ".png", "json": ".json", "masks": ".npz", "contours": ".contours.json"}
@@ -14,6 +14,8 @@ PICTURE_FORMATS = {"yolo": ("labels", ".txt"), "labelme": ("labelme", ".json")} 
 }
 FORMATS = ("coco", *PICTURE_FORMATS)
 LEAST_IOU = 0.0
+TABLE = ".csv"  # the kind of source that may bring boxes
+NO_PROMPT = "no prompt given; pass --point, --box, --mask or --prompts, a list.csv with boxes, or --everything"
 OF_PROMPTS = ("normalized", "multimask", "max_hole_area", "max_sprinkle_area")
 OF_EVERYTHING = ("points_per_side", "crop_layers", "nms", "min_stability", "min_region_area", "max_det")
 
@@ -82,6 +84,19 @@ class PredictSettings(RunSettings):
                 raise ConfigError(f"{flag} takes {', '.join(known)}, got {unknown!r}")
         if self.end is not None and self.end <= self.start:
             raise ConfigError(f"--end {self.end} must be after --start {self.start}")
+
+    def check_asked(self, has_prompts: bool) -> None:
+        """Refuses a run that asks for nothing, before anything heavy is imported.
+
+        Args:
+            has_prompts: there are some, which may not have been read yet.
+
+        Raises:
+            PromptError: nothing is asked for, and no table among the sources brings boxes.
+        """
+        brings_boxes = any(source.lower().endswith(TABLE) for source in self.sources)
+        if not (self.everything or has_prompts or brings_boxes):
+            raise PromptError(NO_PROMPT)
 
     @property
     def filters(self) -> dict:

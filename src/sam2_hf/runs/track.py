@@ -14,7 +14,7 @@ from transformers import set_seed
 
 from sam2_hf.disk.run_folder import Inputs, RunFolder
 from sam2_hf.disk.whole import write_json
-from sam2_hf.errors import DecodeError, OutputExistsError, PromptError, Sam2Error, SourceError
+from sam2_hf.errors import DecodeError, OutputExistsError, PromptError, Sam2Error
 from sam2_hf.evaluation.run_record import library_versions
 from sam2_hf.pipelines.prompt_file import prompt_record
 from sam2_hf.pipelines.reading.downloads import download
@@ -105,11 +105,8 @@ def plan_of(settings: TrackSettings, *, read: tuple[str, ...] = (), reserve: boo
         SourceError: a source that is not there.
         OutputExistsError: two sources of one name.
     """
-    for source in settings.sources:
-        if "://" not in source and not source.isdigit() and not Path(source).exists():
-            raise SourceError(f"{source}: no such video file or folder")
-    if not settings.everything and not settings.requests:
-        raise PromptError("no prompt given; pass --point, --box, --mask, --init-masks, --prompts or --everything")
+    settings.check_sources()
+    settings.check_asked(bool(settings.requests))
     if settings.everything and settings.requests:
         raise PromptError("--everything takes no prompts")
     chosen = settings.output is None

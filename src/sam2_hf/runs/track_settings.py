@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sam2_hf.errors import ConfigError, OutputExistsError
+from sam2_hf.errors import ConfigError, OutputExistsError, PromptError, SourceError
 from sam2_hf.runs.settings import RunSettings, free
 
 FILES = {
@@ -99,6 +99,28 @@ class TrackSettings(RunSettings):
             raise ConfigError(f"--fps must be a positive number, got {self.fps}")
         if self.everything and self.direction != "forward":
             raise ConfigError("--direction does not go with --everything: new objects are found forward only")
+
+    def check_sources(self) -> None:
+        """Refuses what is not there, before anything heavy is imported.
+
+        Raises:
+            SourceError: a source that is neither a file or folder, nor an address or the number of a camera.
+        """
+        for source in self.sources:
+            if "://" not in source and not source.isdigit() and not Path(source).exists():
+                raise SourceError(f"{source}: no such video file or folder")
+
+    def check_asked(self, has_prompts: bool) -> None:
+        """Refuses a run that asks for nothing.
+
+        Args:
+            has_prompts: there are some, which may not have been read yet.
+
+        Raises:
+            PromptError: nothing is asked for.
+        """
+        if not self.everything and not has_prompts:
+            raise PromptError("no prompt given; pass --point, --box, --mask, --init-masks, --prompts or --everything")
 
     def options(self) -> dict:
         """Plain values that a run which is gone on with must share; masks by their content."""
