@@ -155,6 +155,16 @@ def test_coco_has_the_classes_of_prompts_and_one_for_objects_without(predict, tr
     assert found == {1: "cup", 2: "object", 3: "spoon"}
 
 
+def test_yolo_names_its_classes_and_polygons_are_written_where_asked(predict, tree, tmp_path):
+    arguments = ("--box", "5,5,40,30", "--format", "yolo,coco,labelme", "--polygons", "--save", "json")
+    assert predict(tree / "1.png", *arguments, "-o", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out" / "data.yaml").read_text() == "path: .\nlabels: labels\nnames:\n  0: object\n"
+    (annotation,) = json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"]
+    assert isinstance(annotation["segmentation"], list) and annotation["segmentation"][0][0] >= 0
+    shapes = json.loads((tmp_path / "out" / "labelme" / "1.json").read_text())["shapes"]
+    assert {shape["shape_type"] for shape in shapes} == {"polygon"}
+
+
 def test_filters_and_drawing_are_those_of_the_result(predict, tree, tmp_path, model):
     boxes = ("--box", "5,5,40,30", "--box", "20,10,58,38", "--box", "1,1,20,20")
     picture = tree / "1.png"

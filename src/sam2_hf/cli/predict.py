@@ -115,6 +115,10 @@ def predict(
         list[str] | None,
         typer.Option("--format", help=f"Label files too, of {','.join(FORMATS)}.", rich_help_panel=options.OUTPUT),
     ] = None,
+    polygons: Annotated[
+        bool,
+        typer.Option("--polygons", help="Polygons in COCO and LabelMe files.", rich_help_panel=options.OUTPUT),
+    ] = DEFAULTS.polygons,
     alpha: Annotated[
         float, typer.Option(min=0, max=1, help="How opaque masks are drawn.", rich_help_panel=DRAWING)
     ] = DEFAULTS.alpha,

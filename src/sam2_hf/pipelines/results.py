@@ -239,9 +239,11 @@ class ImageResult:
         """Per object its outlines with holes: on pixel edges (COCO, LabelMe) or through centres (YOLO, OpenCV)."""
         return exports.polygons(self, convention, tolerance)
 
-    def to_coco(self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None) -> dict:
-        """COCO instances with run lengths, which keep holes and parts."""
-        return exports.coco(self, image_id, first_id, categories)
+    def to_coco(
+        self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None, polygons: bool = False
+    ) -> dict:
+        """COCO instances with run lengths, which keep holes and parts, or with polygons on pixel edges."""
+        return exports.coco(self, image_id, first_id, categories, polygons)
 
     def to_yolo(self, parts: Parts = "bridge", tolerance: float = 0.0) -> list[str]:
         """Lines of a YOLO segmentation file: holes cut in; parts bridged, split into lines, or only the largest."""

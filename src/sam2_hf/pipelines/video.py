@@ -58,9 +58,11 @@ class VideoFrameResult(ImageResult):
             return super().pixels()
         return replace(self, image=frame_picture(self.source, self.frame)).pixels()
 
-    def to_coco(self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None) -> dict:
+    def to_coco(
+        self, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None, polygons: bool = False
+    ) -> dict:
         """As for a picture, with `track_id`: the id where all ids are whole numbers, else the place in this frame."""
-        whole = super().to_coco(image_id, first_id, categories)
+        whole = super().to_coco(image_id, first_id, categories, polygons)
         for annotation, number in zip(whole["annotations"], numbers_of(self.object_ids), strict=True):
             annotation["track_id"] = number
         return whole

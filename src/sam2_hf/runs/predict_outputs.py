@@ -1,6 +1,7 @@
 """What a run over pictures writes: the files of one picture, and those of the whole run."""
 
 import io
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from sam2_hf.runs.predict_settings import PICTURE_FORMATS, SUFFIXES
 RESULTS = "results.jsonl"
 CONTACT_SHEET = "contact_sheet.jpg"
 COCO = "coco.json"
+YOLO_CLASSES = "data.yaml"
 PROMPTS = "prompts.json"
 CROPS = "crops"
 
@@ -27,6 +29,7 @@ class PredictOutputs:
 
     Attributes:
         kinds, formats: what to write, of `KINDS` and `FORMATS`.
+        polygons: COCO and LabelMe files have polygons instead of masks.
         drawing: options of `ImageResult.plot`.
         max_size: longest side of overlays in pixels; None for that of the picture.
     """
@@ -34,6 +37,7 @@ class PredictOutputs:
     folder: Path
     kinds: tuple[str, ...]
     formats: tuple[str, ...] = ()
+    polygons: bool = False
     drawing: dict
     max_size: int | None = None
 
@@ -48,7 +52,8 @@ class PredictOutputs:
 
     def run_files(self) -> list[Path]:
         """Files of the whole run."""
-        wanted = {RESULTS: True, PROMPTS: True, COCO: "coco" in self.formats, CONTACT_SHEET: "overlay" in self.kinds}
+        wanted = {RESULTS: True, PROMPTS: True, COCO: "coco" in self.formats, YOLO_CLASSES: "yolo" in self.formats}
+        wanted |= {CONTACT_SHEET: "overlay" in self.kinds}
         return [self.folder / name for name, is_written in wanted.items() if is_written]
 
     def planned(self, names: Iterable[str]) -> list[Path]:
@@ -64,7 +69,7 @@ class PredictOutputs:
             "masks": lambda path: result.save(path, overwrite=True),
             "contours": lambda path: write_json(path, contours(result)),
             "yolo": lambda path: result.save_txt(path, overwrite=True),
-            "labelme": lambda path: write_json(path, result.to_labelme()),
+            "labelme": lambda path: write_json(path, result.to_labelme(self.polygons)),
             "png": lambda path: _write_picture(path, result.to_png("instance")[0]),
             "semantic": lambda path: _write_picture(path, result.to_png("semantic")[0]),
         }
@@ -86,7 +91,9 @@ class PredictOutputs:
     def finish(self, records: Iterable[dict], classes: tuple[str, ...]) -> None:
         """Writes the files of the whole run from its records, which are read twice."""
         if "coco" in self.formats:
-            write_json(self.folder / COCO, coco_of(records, classes))
+            write_json(self.folder / COCO, coco_of(records, classes, self.polygons))
+        if "yolo" in self.formats:
+            write_whole(self.folder / YOLO_CLASSES, yolo_data_set(records).encode(), overwrite=True)
         if "overlay" in self.kinds:
             tiles = [(record["key"], self.folder / f"{record['name']}{SUFFIXES['overlay']}") for record in records]
             if len(tiles) > 1:
@@ -102,7 +109,15 @@ def contours(result) -> dict:
     return {"source": result.source, "size": list(result.size), "objects": objects}
 
 
-def coco_of(records: Iterable[dict], classes: tuple[str, ...]) -> dict:
+def yolo_data_set(records: Iterable[dict]) -> str:
+    """What YOLO tools ask for beside label files: the names of the classes by their numbers."""
+    names = {entry["class_id"]: entry["class"] for record in records for entry in record["objects"]}
+    named = {number: name for number, name in names.items() if number is not None and number >= 0}
+    lines = [f"  {number}: {json.dumps(name)}" for number, name in sorted(named.items())]
+    return "\n".join(["path: .", "labels: labels", "names:", *(lines or [f"  0: {exports.UNNAMED}"]), ""])
+
+
+def coco_of(records: Iterable[dict], classes: tuple[str, ...], polygons: bool = False) -> dict:
     """One COCO data set of all pictures, numbered from 1 in their order.
 
     Args:
@@ -118,7 +133,7 @@ def coco_of(records: Iterable[dict], classes: tuple[str, ...]) -> dict:
         first = len(data["annotations"]) + 1
         result = ImageResult.from_dict(record)
         result = replace(result, class_ids=class_numbers(result.labels, names))
-        part = result.to_coco(image_id=number, first_id=first, categories=categories)
+        part = result.to_coco(number, first, categories, polygons)
         data["images"] += [{**image, "file_name": record["key"]} for image in part["images"]]
         data["annotations"] += part["annotations"]
     return data

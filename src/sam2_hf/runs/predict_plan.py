@@ -93,6 +93,7 @@ def plan_of(settings: PredictSettings, *, read: tuple[str, ...] = (), reserve: b
         folder=folder.path,
         kinds=settings.save,
         formats=settings.formats,
+        polygons=settings.polygons,
         drawing=drawing,
         max_size=settings.max_size,
     )

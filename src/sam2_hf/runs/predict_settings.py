@@ -38,6 +38,7 @@ class PredictSettings(RunSettings):
         recursive: folders with all folders in them.
         start, end, stride: which frames of videos.
         save, formats: files per picture, of `KINDS`, and label files, of `FORMATS`.
+        polygons: COCO and LabelMe files have polygons instead of masks.
         alpha, palette, max_size: of overlays; colours as names or `#rrggbb`, longest side in pixels.
         workers: threads that read pictures ahead.
         batch_size, object_batch: pictures encoded and objects asked for at once; fewer when memory runs out.
@@ -66,6 +67,7 @@ class PredictSettings(RunSettings):
     stride: int = 1
     save: tuple[str, ...] = ("overlay", "json")
     formats: tuple[str, ...] = ()
+    polygons: bool = False
     alpha: float = 0.5
     palette: tuple[str, ...] | None = None
     max_size: int | None = None

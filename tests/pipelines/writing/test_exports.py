@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from sam2_hf.errors import OutputExistsError
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.processing import rle
+from sam2_hf.processing.rle import polygons_to_mask
 from tests.pipelines.made_results import HEIGHT, WIDTH, blob, made, shapes
 from tests.tiny import scene
 
@@ -216,3 +217,11 @@ def test_index_pictures_have_colours_for_viewers_and_keep_their_numbers():
     assert picture.mode == "P" and set(np.unique(np.asarray(picture))) <= {0, 1, 7, 255}
     shown = np.asarray(picture.convert("RGB")).max(axis=2)
     assert shown[np.asarray(picture) > 0].min() > 150 and shown[np.asarray(picture) == 0].max(initial=0) == 0
+
+
+def test_coco_polygons_are_drawn_to_the_same_masks():
+    masks = np.stack([blob(seed) for seed in range(20)])
+    data = made(masks).to_coco(polygons=True)
+    for annotation, mask in zip(data["annotations"], masks, strict=True):
+        assert np.array_equal(polygons_to_mask(annotation["segmentation"], mask.shape), mask)
+        assert annotation["area"] == mask.sum()

@@ -102,13 +102,14 @@ def polygons(result, convention: Convention = "edge", tolerance: float = 0.0) ->
 
 
 def coco(
-    result, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None
+    result, image_id: int = 1, first_id: int = 1, categories: Sequence[dict] | None = None, polygons: bool = False
 ) -> dict[str, list[dict]]:
     """COCO instances with compressed run lengths, which keep holes and parts.
 
     Args:
         image_id: of the picture.
         first_id: of the first annotation.
+        polygons: polygons on pixel edges instead, holes cut in by bridges without width; an empty mask has none.
         categories: default: the classes of this result, numbered by `class_ids` from 1. Objects without a class are of
             the one that is named "object".
     """
@@ -121,7 +122,11 @@ def coco(
         class_id = int(result.class_ids[row])
         category_id = class_id + 1 if class_id >= 0 else unnamed_id
         numbers = {"id": first_id + row, "image_id": image_id, "category_id": category_id}
-        annotations.append({**numbers, **coco_annotation(result, row)})
+        annotation = coco_annotation(result, row)
+        if polygons:
+            outlines = edge_polygons(result.masks[row])
+            annotation["segmentation"] = [points.astype(float).ravel().tolist() for points in outlines]
+        annotations.append({**numbers, **annotation})
     image = {"id": image_id, "file_name": result.file_name, "height": height, "width": width}
     return {
         "images": [image],
