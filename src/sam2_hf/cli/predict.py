@@ -107,13 +107,13 @@ def predict(
     save: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to write, of {','.join(KINDS)}; default: {','.join(DEFAULTS.save)}.",
+            help=f"What to write, of {', '.join(KINDS)}; default: {', '.join(DEFAULTS.save)}.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help=f"Label files too, of {','.join(FORMATS)}.", rich_help_panel=options.OUTPUT),
+        typer.Option("--format", help=f"Label files too, of {', '.join(FORMATS)}.", rich_help_panel=options.OUTPUT),
     ] = None,
     polygons: Annotated[
         bool,

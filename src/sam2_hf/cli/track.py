@@ -119,7 +119,7 @@ def track(
     save: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to write, of {','.join(KINDS)}; default: {','.join(DEFAULTS.save)}.",
+            help=f"What to write, of {', '.join(KINDS)}; default: {', '.join(DEFAULTS.save)}.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
