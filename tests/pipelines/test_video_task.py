@@ -100,3 +100,17 @@ def test_wrong_calls_are_refused_before_the_first_frame(track):
         track(FRAMES, objects=[{"id": 1, "frame": 40, "box": [20, 10, 60, 40]}])
     with pytest.raises(PromptError, match="takes no `mask_logits`"):
         track(FRAMES, objects=[{"id": 1, "mask_logits": np.zeros((16, 16))}])
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_mask_that_was_given_is_shown_as_it_was_given(track, scale):
+    """The model's grid would round it: on the frame it was given on, the annotation itself is the result."""
+    mask = np.zeros((HEIGHT * scale, WIDTH * scale), bool)
+    mask[7 * scale : 41 * scale, 13 * scale : 58 * scale] = True
+    mask[20 * scale : 21 * scale, 60 * scale : 90 * scale] = True  # thinner than a cell
+    objects = [{"id": 1, "frame": 2, "mask": mask}, {"id": 2, "frame": 2, "box": [5, 5, 30, 30]}]
+    frames = list(track(FRAMES[:5], objects=objects))
+    assert frames[0].frame == 2
+    assert np.array_equal(frames[0].masks[0], mask[::scale, ::scale])
+    assert frames[0].boxes[0].tolist() == [13, 7, 90, 41] and frames[0].is_visible[0]
+    assert frames[0].masks[1].any() and frames[1].masks[0].shape == (HEIGHT, WIDTH)

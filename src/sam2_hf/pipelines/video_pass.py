@@ -5,12 +5,17 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.requests import ObjectRequest
 from sam2_hf.pipelines.video import VideoFrameResult, follow
 from sam2_hf.processing.processor import Sam2Processor
+from sam2_hf.processing.prompts import as_tensor
+from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.video import SampledFrames, frames_from, stream_from
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.session import Sam2InferenceSession
@@ -131,11 +136,30 @@ def _as_asked(result: VideoFrameResult, requests: Sequence[ObjectRequest], span:
     classes = list(dict.fromkeys(names.values()))
     labels = tuple(names.get(key) for key in result.object_ids)
     frame = result.frame * span.stride
-    prompts = {request.object_id: request.record for request in requests if request.frame == frame}
+    here = [request for request in requests if request.frame == frame]
+    prompts = {request.object_id: request.record for request in here}
     return replace(
-        result,
+        _with_given_masks(result, {request.object_id: request.mask for request in here if request.mask is not None}),
         frame=frame,
         labels=labels,
         class_ids=class_numbers(labels, classes),
         prompts=tuple(prompts.get(key) for key in result.object_ids) if prompts else (),
     )
+
+
+def _with_given_masks(result: VideoFrameResult, given: dict) -> VideoFrameResult:
+    """The result with masks that the user gave on its frame as they were given, not as the model's grid shows them."""
+    if not given:
+        return result
+    height, width = result.size
+    rle = list(result.masks.rle)
+    for row, object_id in enumerate(result.object_ids):
+        if object_id in given:
+            inside = as_tensor(given[object_id]).numpy() > 0
+            if inside.shape != result.size:
+                resized = Image.fromarray(inside).resize((width, height), Image.Resampling.NEAREST)
+                inside = np.asarray(resized)
+            rle[row] = Masks.from_dense(inside[None], result.size).rle[0]
+    masks = Masks(rle, result.size)
+    is_visible = (result.object_scores > 0) & (masks.areas() > 0)
+    return replace(result, masks=masks, boxes=masks.boxes(), is_visible=is_visible)
