@@ -10,7 +10,7 @@ import sam2_hf
 from sam2_hf.errors import ConfigError, PromptError
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.prompt_file import prompt_record
-from sam2_hf.pipelines.requests import requests_from
+from sam2_hf.processing.requests import requests_from
 from tests.numbers import same_masks
 from tests.tiny import micro_model, micro_processor, scene, scene_image
 

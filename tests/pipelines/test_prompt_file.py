@@ -5,7 +5,7 @@ import pytest
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.prompt_file import prompt_record, read_prompt_file, requests_of_record
-from sam2_hf.pipelines.requests import requests_from
+from sam2_hf.processing.requests import requests_from
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -21,8 +21,8 @@ def test_what_is_written_is_read_again(tmp_path):
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps(prompt_record(asked, model="embedded", source={"name": "a.mp4", "frames": 9})))
     found = read_prompt_file(path)
-    assert [(r.object_id, r.frame, r.label, r.prompt) for r in found] == [
-        (r.object_id, r.frame, r.label, r.prompt) for r in asked
+    assert [(r.object_id, r.frame, r.label, r.points, r.labels, r.box) for r in found] == [
+        (r.object_id, r.frame, r.label, r.points, r.labels, r.box) for r in asked
     ]
     assert found[0].mask is None and np.array_equal(found[2].mask, mask)
     record = json.loads(path.read_text())
@@ -34,7 +34,7 @@ def test_the_last_box_or_mask_of_a_list_counts():
     entries = [{"box": [1, 2, 3, 4]}, {"x": 5, "y": 6, "label": 1}, {"box": [2, 3, 4, 5]}]
     record = {"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": entries}]}
     (request,) = requests_of_record(record)
-    assert (request.prompt.box, request.prompt.points) == ([2, 3, 4, 5], [[5, 6]])
+    assert (request.box, request.points) == ([2, 3, 4, 5], [[5, 6]])
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,6 @@ def test_entries_of_one_object_and_frame_are_one_prompt():
         {"frame": 3, "object": 1, "list": [{"x": 9, "y": 9}]},
     ]
     first, second, third = requests_of_record({"schema": "sam2_hf.session/1", "prompts": entries})
-    assert (first.object_id, first.prompt.points, first.prompt.labels) == (1, [[5, 6], [7, 8]], [1, 0])
-    assert first.prompt.box == [1, 2, 30, 40]
+    assert (first.object_id, first.points, first.labels) == (1, [[5, 6], [7, 8]], [1, 0])
+    assert first.box == [1, 2, 30, 40]
     assert (second.object_id, third.object_id, third.frame) == (2, 1, 3)

@@ -10,7 +10,7 @@ import typer
 
 from sam2_hf.cli.main import app
 from sam2_hf.errors import ConfigError, OutputExistsError, PromptError
-from sam2_hf.pipelines.requests import requests_from
+from sam2_hf.processing.requests import requests_from
 from sam2_hf.runs.evaluate_settings import EvaluateSettings
 from sam2_hf.runs.predict import predict
 from sam2_hf.runs.predict_settings import PredictSettings

@@ -8,7 +8,7 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.prompt_options import read_options
+from sam2_hf.cli.prompt_options import prompts_of, read_options
 from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.predict_settings import FORMATS, KINDS, OF_EVERYTHING, OF_PROMPTS, PredictSettings
@@ -207,11 +207,10 @@ def _requests(written: list, prompts: str | None, normalized: bool) -> tuple:
         PromptError: what cannot be meant.
     """
     from sam2_hf.pipelines.prompt_file import read_picture_prompts
-    from sam2_hf.pipelines.requests import requests_from
 
     if prompts is not None:
         return tuple(read_picture_prompts(prompts, normalized))
-    return tuple(requests_from(objects=[entry.as_object() for entry in written]))
+    return tuple(prompts_of(written))
 
 
 def _palette(text: str) -> tuple[str, ...]:

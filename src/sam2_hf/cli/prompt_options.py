@@ -1,62 +1,51 @@
 """Prompts as written on the command line: `[ID:]x,y[,-]`, `[ID:]x0,y0,x1,y1`, `[ID:]FILE`; videos: `[FRAME@]` first."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sam2_hf.errors import PromptError
 
-
-@dataclass(slots=True, kw_only=True)
-class WrittenPrompt:
-    """What was written for one object on one frame; a picture is frame 0."""
-
-    frame: int
-    object_id: int
-    points: list[list[float]] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    box: list[float] = field(default_factory=list)
-    mask_file: str | None = None
-
-    def as_object(self) -> dict:
-        """As an entry of `objects`, which every task takes."""
-        return {
-            "id": self.object_id,
-            "frame": self.frame,
-            "points": self.points,
-            "labels": self.labels,
-            "box": self.box,
-            "mask": None if self.mask_file is None else read_mask(self.mask_file),
-        }
+if TYPE_CHECKING:
+    from sam2_hf.processing.prompts import ObjectPrompt
 
 
-def read_options(points: list[str], boxes: list[str], masks: list[str], frame: int = 0) -> list[WrittenPrompt]:
-    """Groups options by object, in the order of their ids.
+def read_options(points: list[str], boxes: list[str], masks: list[str], frame: int = 0) -> list[dict]:
+    """What options say, one entry of `objects` each, in the order of their ids; masks are still names of files.
 
-    Points without an id are object 1's; each box or mask without one is a new object.
+    Points without an id are object 1's; each box or mask without one is a new object. Nothing heavy is imported, so
+    that a wrong call is answered at once.
     """
-    objects: dict[int, WrittenPrompt] = {}
+    objects: dict[int, dict] = {}
 
-    def entry(text: str, default: int) -> tuple[WrittenPrompt, str]:
+    def entry(text: str, default: int) -> tuple[dict, str]:
         object_id, value = _split_id(text, default)
-        return objects.setdefault(object_id, WrittenPrompt(frame=frame, object_id=object_id)), value
+        return objects.setdefault(object_id, {"id": object_id, "frame": frame, "points": [], "labels": []}), value
 
     for position, text in enumerate(boxes, start=1):
-        prompt, value = entry(text, position)
-        _refuse_second("box", text, prompt.object_id, prompt.box)
-        prompt.box = _numbers(text, value, 4, "--box x0,y0,x1,y1")
+        written, value = entry(text, position)
+        _refuse_second("box", text, written)
+        written["box"] = _numbers(text, value, 4, "--box x0,y0,x1,y1")
     for position, text in enumerate(masks, start=1):
-        prompt, value = entry(text, position)
-        _refuse_second("mask", text, prompt.object_id, prompt.mask_file)
-        prompt.mask_file = value
+        written, value = entry(text, position)
+        _refuse_second("mask", text, written)
+        written["mask"] = value
     for text in points:
-        prompt, value = entry(text, 1)
-        prompt.points.append(_numbers(text, value.removesuffix(",-"), 2, "--point x,y[,-]"))
-        prompt.labels.append(0 if value.endswith(",-") else 1)
+        written, value = entry(text, 1)
+        written["points"].append(_numbers(text, value.removesuffix(",-"), 2, "--point x,y[,-]"))
+        written["labels"].append(0 if value.endswith(",-") else 1)
     return [objects[object_id] for object_id in sorted(objects)]
 
 
-def read_video_options(points: list[str], boxes: list[str], masks: list[str]) -> list[WrittenPrompt]:
-    """Groups options by frame and object, in the order of frames."""
+def prompts_of(written: list[dict]) -> list["ObjectPrompt"]:
+    """The prompts that options ask for, their masks read."""
+    from sam2_hf.processing.requests import requests_from
+
+    masks = [{"mask": read_mask(entry["mask"])} if "mask" in entry else {} for entry in written]
+    return requests_from(objects=[{**entry, **mask} for entry, mask in zip(written, masks, strict=True)])
+
+
+def read_video_options(points: list[str], boxes: list[str], masks: list[str]) -> list[dict]:
+    """The same by frame and object, in the order of frames."""
     frames: dict[int, tuple[list[str], list[str], list[str]]] = {}
     for kind, texts in enumerate((points, boxes, masks)):
         for text in texts:
@@ -65,9 +54,9 @@ def read_video_options(points: list[str], boxes: list[str], masks: list[str]) ->
     return [prompt for frame in sorted(frames) for prompt in read_options(*frames[frame], frame)]
 
 
-def _refuse_second(kind: str, text: str, object_id: int, present) -> None:
-    if present:
-        raise PromptError(f"--{kind} {text!r}: object {object_id} has a {kind} already; number objects as ID:...")
+def _refuse_second(kind: str, text: str, written: dict) -> None:
+    if kind in written:
+        raise PromptError(f"--{kind} {text!r}: object {written['id']} has a {kind} already; number objects as ID:...")
 
 
 def read_mask(file: str):
@@ -77,12 +66,13 @@ def read_mask(file: str):
     return read_binary_mask(file).astype("uint8")
 
 
-def read_index_masks(text: str) -> list[dict]:
-    """Objects of a picture of object numbers, `[FRAME@]FILE`, or of the first such picture of a folder.
+def read_index_masks(text: str) -> list["ObjectPrompt"]:
+    """Prompts of a picture of object numbers, `[FRAME@]FILE`, or of the first such picture of a folder.
 
     The frame of a folder's picture is the number that it is named by, else 0.
     """
     from sam2_hf.processing.picture_files import pictures_in, read_ids
+    from sam2_hf.processing.prompts import ObjectPrompt
 
     frame, name = _split_frame(text)
     path = Path(name)
@@ -96,7 +86,7 @@ def read_index_masks(text: str) -> list[dict]:
     numbers = sorted(set(ids.ravel().tolist()) - {0})
     if not numbers:
         raise PromptError(f"{path}: every pixel is 0; objects are numbers from 1")
-    return [{"id": number, "frame": frame, "mask": ids == number} for number in numbers]
+    return [ObjectPrompt(object_id=number, frame=frame, mask=ids == number) for number in numbers]
 
 
 def _split_frame(text: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.prompt_options import read_index_masks, read_video_options
+from sam2_hf.cli.prompt_options import prompts_of, read_index_masks, read_video_options
 from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.track_settings import FILES, KINDS, OF_EVERYTHING, OF_PROMPTS, TrackSettings
@@ -202,12 +202,12 @@ def _requests(written: list, init_masks: str | None, prompts: str | None, normal
         PromptError: what cannot be meant.
     """
     from sam2_hf.pipelines.prompt_file import read_prompt_file
-    from sam2_hf.pipelines.requests import requests_from
+    from sam2_hf.processing.requests import check_once
 
     if prompts is not None:
         return tuple(read_prompt_file(prompts, normalized))
-    objects = [prompt.as_object() for prompt in written]
-    return tuple(requests_from(objects=objects + ([] if init_masks is None else read_index_masks(init_masks))))
+    given = prompts_of(written) + ([] if init_masks is None else read_index_masks(init_masks))
+    return tuple(check_once(given))
 
 
 def _files_read(masks: list[str], prompts: str | None) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from torch import Tensor
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.records import class_numbers
-from sam2_hf.pipelines.requests import NOTHING_GIVEN, ObjectRequest, requests_from
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.signatures import takes_fields_of
 from sam2_hf.processing.masks import stability_scores
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.processor import Sam2Processor
-from sam2_hf.processing.prompts import as_tensor, mask_logits_of
+from sam2_hf.processing.prompts import ObjectPrompt, as_tensor, mask_logits_of
+from sam2_hf.processing.requests import NOTHING_GIVEN, requests_from
 from sam2_hf.processing.rle import Masks
 
 OBJECT_BATCH = 64  # objects per decoder call, so that memory is bounded
@@ -71,7 +71,7 @@ def segment(
     Args:
         image: anything that the processor reads.
         points, labels, boxes, masks, mask_logits, objects, object_ids: as for
-            `sam2_hf.pipelines.requests.requests_from`, in pixels of the original.
+            `sam2_hf.processing.requests.requests_from`, in pixels of the original.
         options: fields of `SegmentOptions`.
 
     Raises:
@@ -88,7 +88,7 @@ def segment_batch(
     model: Sam2Model,
     processor: Sam2Processor,
     images: Sequence,
-    requests: Sequence[Sequence[ObjectRequest]],
+    requests: Sequence[Sequence[ObjectPrompt]],
     **options,
 ) -> list[ImageResult]:
     """Segments several pictures of any sizes, encoded together.
@@ -141,7 +141,7 @@ class _Picture:
 
     image: object
     pixels: Tensor
-    requests: Sequence[ObjectRequest]
+    requests: Sequence[ObjectPrompt]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -164,14 +164,14 @@ def _prompt_groups(
     return groups
 
 
-def _written(processor: Sam2Processor, requests: Sequence[ObjectRequest]) -> dict:
+def _written(processor: Sam2Processor, requests: Sequence[ObjectPrompt]) -> dict:
     """Requests as arguments of the processor."""
     arguments: dict = {}
-    if any(request.prompt.points for request in requests):
-        arguments["input_points"] = [[request.prompt.points for request in requests]]
-        arguments["input_labels"] = [[request.prompt.labels for request in requests]]
-    if any(request.prompt.box for request in requests):
-        arguments["input_boxes"] = [[request.prompt.box for request in requests]]
+    if any(request.points for request in requests):
+        arguments["input_points"] = [[request.points for request in requests]]
+        arguments["input_labels"] = [[request.labels for request in requests]]
+    if any(request.box for request in requests):
+        arguments["input_boxes"] = [[request.box for request in requests]]
     if requests[0].mask is not None or requests[0].mask_logits is not None:
         side = processor.image_processor.size["height"] // 4
         logits = [
@@ -222,7 +222,7 @@ def _result(
     found = [Masks.from_dense(candidates, picture.size) for candidates in dense]
     best = Masks([candidates.rle[0] for candidates in found], picture.size)
     clock.lap("postprocess")
-    requests = picture.requests or [ObjectRequest(object_id=1)]
+    requests = picture.requests or [ObjectPrompt(object_id=1)]
     shown = [request.in_pixels(picture.size) if settings.normalized else request for request in requests]
     labels = tuple(request.label for request in requests)
     logits = answers["pred_masks"][torch.arange(len(best)), best_first[:, 0]]
@@ -237,7 +237,7 @@ def _result(
         iou_scores=answers["iou_scores"].gather(1, best_first)[:, 0].float().cpu().numpy(),
         stability=stability,
         object_scores=answers["object_score_logits"][:, 0].float().cpu().numpy(),
-        prompts=tuple(request.record for request in shown),
+        prompts=tuple(request.kept for request in shown),
         alternatives=tuple(found) if settings.multimask else (),
         timings={**{stage: round(spent, 3) for stage, spent in shared.items()}, **clock.milliseconds},
         image=picture.pixels,

@@ -9,9 +9,10 @@ from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.image import SegmentOptions, segment_batch
 from sam2_hf.pipelines.prompt_file import read_picture_prompts
 from sam2_hf.pipelines.records import class_numbers
-from sam2_hf.pipelines.requests import ObjectRequest, requests_of_pictures
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
+from sam2_hf.processing.prompts import ObjectPrompt
+from sam2_hf.processing.requests import requests_of_pictures
 
 PROMPTS = ("points", "labels", "boxes", "masks", "mask_logits", "objects", "object_ids", "prompts")
 OPTIONS = tuple(entry.name for entry in fields(SegmentOptions))
@@ -46,7 +47,7 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
             batch_size: pictures that are encoded together.
             num_workers: taken for the sake of other pipelines; pictures are read by this process.
             parameters: `points`, `labels`, `boxes`, `masks`, `mask_logits`, `objects`, `object_ids`, as for
-                `sam2_hf.pipelines.requests.requests_from`, for every picture, or with one level more for each of a
+                `sam2_hf.processing.requests.requests_from`, for every picture, or with one level more for each of a
                 list; `prompts`, a file of them; fields of `SegmentOptions`.
 
         Returns:
@@ -95,7 +96,7 @@ def _requests(prompts: dict[str, Any], count: int | None) -> list:
     return read_picture_prompts(prompts["prompts"])
 
 
-def _picture_and_requests(entry, requests: list[ObjectRequest]) -> tuple[Any, list[ObjectRequest]]:
+def _picture_and_requests(entry, requests: list[ObjectPrompt]) -> tuple[Any, list[ObjectPrompt]]:
     """A picture, and its own prompts if it came with some."""
     if not isinstance(entry, dict):
         return entry, requests

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sam2_hf.errors import PromptError
-from sam2_hf.pipelines.requests import ObjectRequest
 from sam2_hf.pipelines.writing.drawing import colour_of
-from sam2_hf.processing.prompts import ObjectPrompt, read_prompts
+from sam2_hf.processing.prompts import ObjectPrompt
+from sam2_hf.processing.requests import prompt_of_object
 from sam2_hf.processing.rle import decode_rle
 
 SCHEMA = "sam2_hf.session/1"
@@ -17,7 +18,7 @@ IDS = (int, str)
 SOURCE_KEYS = ("sha256", "name", "width", "height", "frames", "fps")
 
 
-def read_prompt_file(path: str | Path, normalized: bool = False) -> list[ObjectRequest]:
+def read_prompt_file(path: str | Path, normalized: bool = False) -> list[ObjectPrompt]:
     """Requests from a file that the command line or the browser wrote, in original pixels.
 
     Args:
@@ -38,7 +39,7 @@ def read_prompt_file(path: str | Path, normalized: bool = False) -> list[ObjectR
         raise PromptError(f"{path}: {error}") from error
 
 
-def read_picture_prompts(path: str | Path, normalized: bool = False) -> list[ObjectRequest]:
+def read_picture_prompts(path: str | Path, normalized: bool = False) -> list[ObjectPrompt]:
     """Requests of such a file for a picture, as `read_prompt_file`.
 
     Raises:
@@ -51,7 +52,7 @@ def read_picture_prompts(path: str | Path, normalized: bool = False) -> list[Obj
     return requests
 
 
-def requests_of_record(record: dict, normalized: bool = False) -> list[ObjectRequest]:
+def requests_of_record(record: dict, normalized: bool = False) -> list[ObjectPrompt]:
     """Requests from the content of such a file, as `read_prompt_file`.
 
     Raises:
@@ -74,17 +75,15 @@ def requests_of_record(record: dict, normalized: bool = False) -> list[ObjectReq
         lists[entry["frame"], entry["object"]] = first, found + entry["list"]
     requests = []
     for (frame, object_id), (index, found) in lists.items():
-        prompt, mask = _read_list(index, found)
-        requests.append(
-            ObjectRequest(object_id=object_id, prompt=prompt, mask=mask, label=names.get(object_id), frame=frame)
-        )
+        prompt = _read_list(index, found)
+        requests.append(replace(prompt, object_id=object_id, label=names.get(object_id), frame=frame))
     if not requests:
         raise PromptError("there is no prompt in it")
     return requests
 
 
 def prompt_record(
-    requests: Iterable[ObjectRequest],
+    requests: Iterable[ObjectPrompt],
     *,
     model: str | None = None,
     source: dict | None = None,
@@ -147,7 +146,7 @@ def _mask_of(index: int, rle) -> np.ndarray:
         raise PromptError(f"prompt {index}: the mask is not COCO run lengths ({error})") from error
 
 
-def _read_list(index: int, entries: list[dict]) -> tuple[ObjectPrompt, np.ndarray | None]:
+def _read_list(index: int, entries: list[dict]) -> ObjectPrompt:
     """Clicks in their order, the last box and the last mask."""
     points, labels, box, mask = [], [], [], None
     for entry in entries:
@@ -163,17 +162,14 @@ def _read_list(index: int, entries: list[dict]) -> tuple[ObjectPrompt, np.ndarra
             raise PromptError(f"prompt {index}: {entry} is neither a click (x, y, label), nor a box, nor a mask")
     if not (points or box or mask is not None):
         raise PromptError(f"prompt {index} is empty; give it a click, a box or a mask")
-    if not (points or box):
-        return ObjectPrompt(), mask
-    given = (value and [[value]] for value in (points, labels, box))
-    return read_prompts(1, *(value or None for value in given))[0][0], mask
+    return prompt_of_object(points or None, labels or None, box or None, mask)
 
 
-def _written_list(request: ObjectRequest) -> list[dict]:
+def _written_list(request: ObjectPrompt) -> list[dict]:
     entries: list[dict] = []
-    if request.prompt.box:
-        entries.append({"box": list(request.prompt.box)})
+    if request.box:
+        entries.append({"box": list(request.box)})
     if request.mask is not None:
-        entries.append({"mask": request.record.mask})
-    clicks = zip(request.prompt.points, request.prompt.labels, strict=True)
+        entries.append({"mask": request.kept.mask})
+    clicks = zip(request.points, request.labels, strict=True)
     return entries + [{"x": x, "y": y, "label": label} for (x, y), label in clicks]

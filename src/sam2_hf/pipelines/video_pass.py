@@ -11,10 +11,9 @@ from PIL import Image
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.records import class_numbers
-from sam2_hf.pipelines.requests import ObjectRequest
 from sam2_hf.pipelines.video import VideoFrameResult, follow
 from sam2_hf.processing.processor import Sam2Processor
-from sam2_hf.processing.prompts import as_tensor
+from sam2_hf.processing.prompts import ObjectPrompt, as_tensor
 from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.video import SampledFrames, frames_from, stream_from
 from sam2_hf.tracking.policy import TrackingPolicy
@@ -86,7 +85,7 @@ def frames_of_span(video, span: VideoSpan):
 
 
 def add_requests(
-    session: Sam2InferenceSession, requests: Iterable[ObjectRequest], span: VideoSpan, normalized: bool = False
+    session: Sam2InferenceSession, requests: Iterable[ObjectPrompt], span: VideoSpan, normalized: bool = False
 ) -> None:
     """Gives a session all prompts.
 
@@ -96,22 +95,11 @@ def add_requests(
     for request in requests:
         if request.mask_logits is not None:
             raise PromptError(f"object {request.object_id!r}: a video takes no `mask_logits`; give a binary `mask`")
-        given = {}
-        if request.prompt.points:
-            given = {"points": request.prompt.points, "labels": request.prompt.labels}
-        if request.prompt.box:
-            given["box"] = request.prompt.box
-        session.add_prompt(
-            frame_index=span.row(request.frame),
-            object_id=request.object_id,
-            mask=request.mask,
-            normalized=normalized,
-            **given,
-        )
+        session.give(span.row(request.frame), request.object_id, request, normalized=normalized)
 
 
 def follow_requests(
-    session: Sam2InferenceSession, requests: Sequence[ObjectRequest], span: VideoSpan, *, normalized: bool = False
+    session: Sam2InferenceSession, requests: Sequence[ObjectPrompt], span: VideoSpan, *, normalized: bool = False
 ) -> Iterator[VideoFrameResult]:
     """Prompts a session and follows its objects; wrong prompts raise at once, not at the first frame."""
     add_requests(session, requests, span, normalized)
@@ -119,7 +107,7 @@ def follow_requests(
 
 
 def follow_span(
-    session: Sam2InferenceSession, requests: Sequence[ObjectRequest], span: VideoSpan, *, normalized: bool = False
+    session: Sam2InferenceSession, requests: Sequence[ObjectPrompt], span: VideoSpan, *, normalized: bool = False
 ) -> Iterator[VideoFrameResult]:
     """Follows the objects of a session that `open_session` made and `add_requests` prompted.
 
@@ -131,13 +119,13 @@ def follow_span(
     return (_as_asked(result, asked, span) for result in passed)
 
 
-def _as_asked(result: VideoFrameResult, requests: Sequence[ObjectRequest], span: VideoSpan) -> VideoFrameResult:
+def _as_asked(result: VideoFrameResult, requests: Sequence[ObjectPrompt], span: VideoSpan) -> VideoFrameResult:
     names = {request.object_id: request.label for request in requests if request.label is not None}
     classes = list(dict.fromkeys(names.values()))
     labels = tuple(names.get(key) for key in result.object_ids)
     frame = result.frame * span.stride
     here = [request for request in requests if request.frame == frame]
-    prompts = {request.object_id: request.record for request in here}
+    prompts = {request.object_id: request.kept for request in here}
     return replace(
         _with_given_masks(result, {request.object_id: request.mask for request in here if request.mask is not None}),
         frame=frame,

@@ -7,10 +7,11 @@ from typing import Any
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.prompt_file import read_prompt_file
-from sam2_hf.pipelines.requests import NOTHING_GIVEN, ObjectRequest, requests_from
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.video_pass import VideoSpan, follow_requests, open_session
+from sam2_hf.processing.prompts import ObjectPrompt
+from sam2_hf.processing.requests import NOTHING_GIVEN, requests_from
 from sam2_hf.processing.video import PICTURE_SUFFIXES
 from sam2_hf.tracking.policy import TrackingPolicy
 
@@ -59,7 +60,7 @@ class VideoObjectSegmentationPipeline(Sam2Pipeline):
             return self.forward(self.preprocess(inputs, requests=requests), **options)
         return [self._when_asked(video, requests, options) for video in inputs]
 
-    def _when_asked(self, video, requests: list[ObjectRequest], options: dict) -> Iterator[VideoFrameResult]:
+    def _when_asked(self, video, requests: list[ObjectPrompt], options: dict) -> Iterator[VideoFrameResult]:
         """Opens a video at its first frame, so that several are not held at once."""
         yield from self.forward(self.preprocess(video, requests=requests), **options)
 
@@ -72,7 +73,7 @@ class VideoObjectSegmentationPipeline(Sam2Pipeline):
         return follow_requests(session, input_tensors["requests"], span, normalized=normalized)
 
 
-def _requests(prompts: dict[str, Any]) -> list[ObjectRequest]:
+def _requests(prompts: dict[str, Any]) -> list[ObjectPrompt]:
     if "prompts" in prompts:
         refuse_beside_file(prompts)
         return read_prompt_file(prompts["prompts"])

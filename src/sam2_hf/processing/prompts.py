@@ -7,8 +7,8 @@ takes out again.
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.configuration import MASK_AS_LOGITS_BIAS, MASK_AS_LOGITS_SCALE
+from sam2_hf.processing.rle import Masks
 
 PAD = -10  # the library's convention: label of a padding point, and all four numbers of a missing box
 HALF_A_CELL = 0.5  # a cell of the model's grid is inside from here on, as in the original
@@ -25,18 +26,52 @@ POINT_LABELS = (PAD, -1, 0, 1)
 MISSING_BOX = [PAD] * 4  # of an object without a box in a padded batch
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ObjectPrompt:
-    """What was asked for one object, in pixels of the picture.
+    """What is asked for one object on one frame: the one record from every door to the tensors.
 
     Attributes:
-        mask: a binary mask as COCO run lengths, of any size; kept in results, so that they can be asked again.
+        points: [[x, y], ...] in pixels of the picture, or in fractions until `in_pixels`.
+        labels: one per point, 1 inside and 0 outside.
+        box: [x0, y0, x1, y1], or nothing.
+        mask: binary mask (height, width) of any size; in results, which keep it to be asked again, COCO run lengths.
+        object_id: what the user calls the object.
+        frame: where in a video, counted from 0.
+        label: name of its class.
+        mask_logits: (height, width) low-resolution logits of an earlier answer.
     """
 
     points: list[list[float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     box: list[float] = field(default_factory=list)
-    mask: dict | None = None
+    mask: Any = None
+    object_id: Hashable = None
+    frame: int = 0
+    label: str | None = None
+    mask_logits: Any = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing says where the object is."""
+        return not (self.points or self.box or self.mask is not None or self.mask_logits is not None)
+
+    @property
+    def kept(self) -> "ObjectPrompt | None":
+        """As results keep it beside their own ids and classes, its mask as run lengths; None for nothing."""
+        if self.mask is None:
+            return ObjectPrompt(self.points, self.labels, self.box) if self.points or self.box else None
+        inside = as_tensor(self.mask).numpy() > 0
+        rle = Masks.from_dense(inside[None], inside.shape).rle[0]
+        return ObjectPrompt(self.points, self.labels, self.box, rle)
+
+    def in_pixels(self, size: tuple[int, int]) -> "ObjectPrompt":
+        """The same with fractions turned into pixels of a picture of (height, width)."""
+        height, width = size
+        return replace(
+            self,
+            points=[[x * width, y * height] for x, y in self.points],
+            box=[side * (height if index % 2 else width) for index, side in enumerate(self.box)],
+        )
 
 
 def read_prompts(num_images: int, points=None, labels=None, boxes=None) -> list[list[ObjectPrompt]]:

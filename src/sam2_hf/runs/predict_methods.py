@@ -3,7 +3,7 @@
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines import image
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
-from sam2_hf.pipelines.requests import requests_from
+from sam2_hf.processing.requests import requests_from
 from sam2_hf.runs.predict_settings import OF_PROMPTS, PredictSettings
 
 

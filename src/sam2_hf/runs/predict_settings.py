@@ -26,7 +26,7 @@ class PredictSettings(RunSettings):
 
     Attributes:
         sources: see `sam2_hf.pipelines.reading.sources.pictures_from`.
-        requests: `sam2_hf.pipelines.requests.ObjectRequest` that hold for every picture.
+        requests: `sam2_hf.processing.prompts.ObjectPrompt` that hold for every picture.
         normalized: their points and boxes are fractions 0..1.
         multimask: keep three candidates per object.
         max_hole_area, max_sprinkle_area: holes to fill and specks to remove, in low-resolution pixels.

@@ -5,13 +5,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sam2_hf.pipelines.requests import ObjectRequest
-from sam2_hf.processing.prompts import as_tensor
+from sam2_hf.processing.prompts import ObjectPrompt, as_tensor
 
 DIGEST = 16  # letters
 
 
-def plain_requests(requests: Iterable[ObjectRequest]) -> list[dict]:
+def plain_requests(requests: Iterable[ObjectPrompt]) -> list[dict]:
     """Requests as JSON has them, their masks as digests."""
     return [_plain(request) for request in requests]
 
@@ -22,11 +21,11 @@ def list_digests(sources: Sequence[str], suffixes: tuple[str, ...]) -> dict[str,
     return {str(file): _digest(file.read_bytes()) for file in files if file.is_file()}
 
 
-def _plain(request: ObjectRequest) -> dict:
+def _plain(request: ObjectPrompt) -> dict:
     given = {"id": request.object_id, "frame": request.frame, "label": request.label}
-    given |= {"points": request.prompt.points, "labels": request.prompt.labels, "box": request.prompt.box}
+    given |= {"points": request.points, "labels": request.labels, "box": request.box}
     if request.mask is not None:
-        given["mask"] = _digest(json.dumps(request.record.mask, sort_keys=True).encode())
+        given["mask"] = _digest(json.dumps(request.kept.mask, sort_keys=True).encode())
     if request.mask_logits is not None:
         given["mask_logits"] = _digest(as_tensor(request.mask_logits).float().numpy().tobytes())
     return given

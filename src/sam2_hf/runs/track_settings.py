@@ -42,7 +42,7 @@ class TrackSettings(RunSettings):
 
     Attributes:
         sources: video files, folders of frames, addresses, numbers of cameras.
-        requests: `sam2_hf.pipelines.requests.ObjectRequest` with their frames.
+        requests: `sam2_hf.processing.prompts.ObjectPrompt` with their frames.
         normalized: points and boxes are fractions 0..1.
         everything: find and follow all objects, without prompts; `detect_every`, `track_iou`, `max_objects` and
             `min_area` as in `VideoGeneratorOptions`, `points_per_side`, `min_iou` and `min_stability` as in

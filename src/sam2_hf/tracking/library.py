@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers.utils import ModelOutput, logging
 
 from sam2_hf.errors import PromptError
-from sam2_hf.processing.prompts import as_tensor
+from sam2_hf.processing.prompts import ObjectPrompt, as_tensor
+from sam2_hf.processing.requests import prompt_of_object
 from sam2_hf.processing.video import frames_from, stream_from
 from sam2_hf.tracking.policy import TrackingPolicy
-from sam2_hf.tracking.prompts import GivenPrompt
 from sam2_hf.tracking.records import Direction, FrameResult
 from sam2_hf.tracking.session import Sam2InferenceSession
 from sam2_hf.tracking.tracker import absent
@@ -52,7 +52,7 @@ class _Waiting:
 
     frame: int
     object_id: Hashable
-    given: GivenPrompt
+    given: ObjectPrompt
     clear_old_points: bool
 
 
@@ -195,7 +195,7 @@ class LibrarySession:
                     f"`{name}` has {len(entries)} objects but `obj_ids` has {len(ids)}; give one per object"
                 )
         for row, object_id in enumerate(ids):
-            prompt = GivenPrompt(**{name: entries[row] for name, entries in given.items() if entries is not None})
+            prompt = prompt_of_object(**{name: entries[row] for name, entries in given.items() if entries is not None})
             self._waiting.append(
                 _Waiting(frame=frame_idx, object_id=object_id, given=prompt, clear_old_points=clear_old_inputs)
             )
@@ -254,7 +254,7 @@ class LibrarySession:
             if frames.size is None:  # a stream of preprocessed frames: prompts are in pixels of `original_size`
                 frames.size = self.original_size or (side, side)
             self._waiting.remove(prompt)  # also if it turns out to be wrong
-            self.session.give(frame, prompt.object_id, prompt.given, prompt.clear_old_points)
+            self.session.give(frame, prompt.object_id, prompt.given, clear_old_points=prompt.clear_old_points)
         return bool(waiting)
 
     def _output(self, frame: int, results: dict[Hashable, FrameResult | None]) -> Sam2VideoSegmentationOutput:

@@ -1,52 +1,38 @@
 """What a user gives for one object on one frame, checked and brought to model pixels."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Any
 
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.outputs import PointLabel
-from sam2_hf.processing.prompts import ObjectPrompt, check_inside, read_prompts, video_mask
+from sam2_hf.processing.prompts import ObjectPrompt, check_inside, video_mask
 from sam2_hf.tracking.records import Prompt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenPrompt:
-    """A prompt as it came; fields as in `Sam2InferenceSession.add_prompt`."""
+def in_model_pixels(
+    given: ObjectPrompt, size: tuple[int, int], side: int, old: Prompt | None = None, normalized: bool = False
+) -> Prompt:
+    """A prompt as it is stored: box corners first, then points; after the points of `old`, if they stay.
 
-    points: Any = None
-    labels: Any = None
-    box: Any = None
-    mask: Any = None
-    normalized: bool = False
+    Args:
+        size: (height, width) of the frame.
+        side: of the model's input.
+        normalized: points and box are fractions of width and height.
 
-    def in_model_pixels(self, size: tuple[int, int], side: int, old: Prompt | None) -> Prompt:
-        """The prompt as it is stored: box corners first, then points; after the points of `old`, if they stay.
-
-        Args:
-            size: (height, width) of the frame.
-            side: of the model's input.
-
-        Raises:
-            PromptError: it cannot be meant.
-        """
-        if self.mask is not None:
-            if self.points is not None or self.box is not None:
-                raise PromptError("give a mask, or points and a box, but not both on one frame")
-            return Prompt(mask=video_mask(self.mask, side))
-        if self.points is None and self.box is None:
-            raise PromptError("no prompt given; pass points=, box= or mask=")
-        prompt = self._read()
-        check_inside([prompt], size, self.normalized)
-        height, width = (1, 1) if self.normalized else size
-        scaled = [((x / width * side, y / height * side), int(label)) for (x, y), label in _labelled(prompt)]
-        before = [] if old is None else list(zip(old.points, old.labels, strict=True))
-        points, labels = zip(*before, *scaled, strict=True)
-        return Prompt(points=points, labels=labels)
-
-    def _read(self) -> ObjectPrompt:
-        wrapped = (None if value is None else [[value]] for value in (self.points, self.labels, self.box))
-        return read_prompts(1, *wrapped)[0][0]
+    Raises:
+        PromptError: it cannot be meant.
+    """
+    if given.mask is not None:
+        if given.points or given.box:
+            raise PromptError("give a mask, or points and a box, but not both on one frame")
+        return Prompt(mask=video_mask(given.mask, side))
+    if given.is_empty:
+        raise PromptError("no prompt given; pass points=, box= or mask=")
+    check_inside([given], size, normalized)
+    height, width = (1, 1) if normalized else size
+    scaled = [((x / width * side, y / height * side), int(label)) for (x, y), label in _labelled(given)]
+    before = [] if old is None else list(zip(old.points, old.labels, strict=True))
+    points, labels = zip(*before, *scaled, strict=True)
+    return Prompt(points=points, labels=labels)
 
 
 def _labelled(prompt: ObjectPrompt) -> list[tuple[tuple[float, float], int]]:

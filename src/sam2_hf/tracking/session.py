@@ -19,13 +19,15 @@ import torch
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.processing.processor import Sam2Processor
+from sam2_hf.processing.prompts import ObjectPrompt
+from sam2_hf.processing.requests import prompt_of_object
 from sam2_hf.processing.video import FrameSource
 from sam2_hf.tracking.frames import FrameStore
 from sam2_hf.tracking.memory_bank import has_forgotten_near
 from sam2_hf.tracking.memory_limits import MemoryLimits
 from sam2_hf.tracking.passes import Visit, check_pass, check_prompted, first_frame, visits
 from sam2_hf.tracking.policy import TrackingPolicy
-from sam2_hf.tracking.prompts import GivenPrompt, plain_id
+from sam2_hf.tracking.prompts import in_model_pixels, plain_id
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack
 from sam2_hf.tracking.saving import check_facts, load_state, save_state, saved_video, session_facts
 from sam2_hf.tracking.shown import frame_masks
@@ -128,9 +130,9 @@ class Sam2InferenceSession:
         Raises:
             PromptError: nothing was changed.
         """
-        given = GivenPrompt(points=points, labels=labels, box=box, mask=mask, normalized=normalized)
-        frame = operator.index(frame_index)
-        track = self.give(frame, object_id, given, clear_old_points, use_previous_mask)
+        frame, given = operator.index(frame_index), prompt_of_object(points, labels, box, mask)
+        how = {"clear_old_points": clear_old_points, "use_previous_mask": use_previous_mask}
+        track = self.give(frame, object_id, given, normalized=normalized, **how)
         is_weakened = has_forgotten_near(track, frame, self._limits)
         return replace(self.shown(frame), is_weakened=is_weakened)
 
@@ -146,7 +148,7 @@ class Sam2InferenceSession:
         """
         frame = operator.index(frame_index)
         for object_id, mask in masks.items():
-            self.give(frame, object_id, GivenPrompt(mask=mask))
+            self.give(frame, object_id, ObjectPrompt(mask=mask))
         return self.shown(frame)
 
     @torch.inference_mode()
@@ -289,7 +291,9 @@ class Sam2InferenceSession:
         self,
         frame: int,
         object_id: Hashable,
-        given: GivenPrompt,
+        given: ObjectPrompt,
+        *,
+        normalized: bool = False,
         clear_old_points: bool = True,
         use_previous_mask: bool = True,
     ) -> ObjectTrack:
@@ -298,8 +302,9 @@ class Sam2InferenceSession:
         object_id = plain_id(object_id)
         known = self.tracks.get(object_id)
         old = None if known is None else known.prompts.get(frame)
-        prompt = given.in_model_pixels(self.size, self.model.config.image_size, None if clear_old_points else old)
-        if given.box is not None and not clear_old_points and old is not None:
+        kept = None if clear_old_points else old
+        prompt = in_model_pixels(given, self.size, self.model.config.image_size, kept, normalized)
+        if given.box and kept is not None:
             raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
         track = ObjectTrack(object_id) if known is None else known
         self._tracker.prompt(track, frame, prompt, use_previous_mask)

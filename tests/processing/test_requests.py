@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from sam2_hf.errors import PromptError
-from sam2_hf.pipelines.requests import requests_from, requests_of_pictures
+from sam2_hf.processing.requests import requests_from, requests_of_pictures
 
 MASK = np.zeros((6, 9), np.uint8)
 
 
 def prompts(**given) -> list[tuple]:
-    return [(r.prompt.points, r.prompt.labels, r.prompt.box) for r in requests_from(**given)]
+    return [(r.points, r.labels, r.box) for r in requests_from(**given)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_masks_of_one_or_several_objects():
     different = requests_from(masks=[MASK, np.zeros((3, 4))])  # sizes of their own
     assert [r.mask.shape for r in different] == [(6, 9), (3, 4)]
     mixed = requests_from(masks=[MASK, None], boxes=[[], [1, 2, 3, 4]])
-    assert [r.is_empty for r in mixed] == [False, False] and mixed[1].prompt.box == [1, 2, 3, 4]
+    assert [r.is_empty for r in mixed] == [False, False] and mixed[1].box == [1, 2, 3, 4]
 
 
 def test_explicit_objects_have_ids_frames_and_names_of_their_own():
@@ -63,9 +63,9 @@ def test_explicit_objects_have_ids_frames_and_names_of_their_own():
         ],
         frame=2,
     )
-    assert (first.object_id, first.frame, first.label, first.prompt.points) == ("a", 2, "cat", [[5, 6]])
-    assert (second.frame, second.prompt.labels) == (4, [1, 0])
-    assert (third.object_id, third.prompt.box, third.mask.shape) == (1, [1, 2, 3, 4], (6, 9))
+    assert (first.object_id, first.frame, first.label, first.points) == ("a", 2, "cat", [[5, 6]])
+    assert (second.frame, second.labels) == (4, [1, 0])
+    assert (third.object_id, third.box, third.mask.shape) == (1, [1, 2, 3, 4], (6, 9))
 
 
 def test_objects_without_an_id_get_numbers_that_nobody_has():
@@ -81,11 +81,11 @@ def test_objects_without_an_id_get_numbers_that_nobody_has():
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor])
 def test_objects_take_lists_arrays_and_tensors(make):
     (request,) = requests_from(objects=[{"points": make([5.0, 6.0]), "labels": 0}])
-    assert (request.prompt.points, request.prompt.labels) == ([[5, 6]], [0])
+    assert (request.points, request.labels) == ([[5, 6]], [0])
     (request,) = requests_from(objects=[{"points": make([[5.0, 6.0], [7.0, 8.0]]), "labels": make([1, 0])}])
-    assert (request.prompt.points, request.prompt.labels) == ([[5, 6], [7, 8]], [1, 0])
+    assert (request.points, request.labels) == ([[5, 6], [7, 8]], [1, 0])
     (request,) = requests_from(objects=[{"box": make([1.0, 2.0, 3.0, 4.0])}])
-    assert request.prompt.box == [1, 2, 3, 4]
+    assert request.box == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_one_level_more_is_one_entry_per_picture():
     first, second = requests_of_pictures(2, boxes=[[[1, 2, 3, 4]], [[1, 2, 3, 4], [5, 6, 7, 8]]])
     assert (len(first), len(second)) == (1, 2)
     everywhere = requests_of_pictures(2, points=[[[1, 2]], [[3, 4]]])
-    assert [r.prompt.points for r in everywhere] == [[[1, 2]], [[3, 4]]]
+    assert [r.points for r in everywhere] == [[[1, 2]], [[3, 4]]]
     with pytest.raises(PromptError, match="entries for 1 pictures, but there are 2"):
         requests_of_pictures(2, points=[[[[1, 2]]]])
     with pytest.raises(PromptError, match="number is not known"):
@@ -123,5 +123,5 @@ def test_one_level_more_is_one_entry_per_picture():
 
 def test_fractions_become_pixels():
     request = requests_from(points=[0.5, 0.25])[0].in_pixels((60, 90))
-    assert request.prompt.points == [[45, 15]]
-    assert requests_from(boxes=[0.1, 0.5, 1, 1])[0].in_pixels((60, 90)).prompt.box == [9, 30, 90, 60]
+    assert request.points == [[45, 15]]
+    assert requests_from(boxes=[0.1, 0.5, 1, 1])[0].in_pixels((60, 90)).box == [9, 30, 90, 60]

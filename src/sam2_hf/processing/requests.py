@@ -1,70 +1,31 @@
 """What a user asks of one picture or video, in whatever shape it was written, as one record per object."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
-from typing import Any
 
 import numpy as np
 
 from sam2_hf.errors import PromptError
-from sam2_hf.processing.prompts import ObjectPrompt, as_tensor, read_prompts
-from sam2_hf.processing.rle import Masks
+from sam2_hf.processing.prompts import ObjectPrompt, read_prompts
 
 OBJECT_KEYS = ("id", "frame", "points", "labels", "box", "mask", "mask_logits", "label")
 NOTHING_GIVEN = 'no prompt given; pass points=, boxes=, masks=, objects= or use task "mask-generation"'
 DEPTH_OF_ONE = {"points": 3, "labels": 2, "boxes": 2}  # levels of one picture's prompts; one more is a list of pictures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectRequest:
-    """What is asked for one object.
+def prompt_of_object(points=None, labels=None, box=None, mask=None) -> ObjectPrompt:
+    """The prompt of one object from its own values: `[[x, y], ...]`, `[1, ...]`, `[x0, y0, x1, y1]`, (height, width).
 
-    Attributes:
-        object_id: what the user calls it.
-        prompt: points, labels and box, in pixels, or in fractions until `in_pixels`.
-        mask: binary mask (height, width) of any size, or None.
-        mask_logits: (height, width) low-resolution logits of an earlier answer, or None.
-        label: name of its class.
-        frame: where in a video, counted from 0.
+    Raises:
+        PromptError: what cannot be meant.
     """
-
-    object_id: Hashable
-    prompt: ObjectPrompt = field(default_factory=ObjectPrompt)
-    mask: Any = None
-    mask_logits: Any = None
-    label: str | None = None
-    frame: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing says where the object is."""
-        has_mask = self.mask is not None or self.mask_logits is not None
-        return not (self.prompt.points or self.prompt.box or has_mask)
-
-    @property
-    def record(self) -> ObjectPrompt | None:
-        """The prompt as results keep it, with its mask as run lengths; None for nothing."""
-        if self.mask is None:
-            return self.prompt if self.prompt.points or self.prompt.box else None
-        mask = as_tensor(self.mask).numpy() > 0
-        return replace(self.prompt, mask=Masks.from_dense(mask[None], mask.shape).rle[0])
-
-    def as_object(self) -> dict:
-        """As an entry of `objects`."""
-        prompt = self.prompt
-        given = {"points": prompt.points, "labels": prompt.labels, "box": prompt.box, "label": self.label}
-        return {"id": self.object_id, "frame": self.frame, "mask": self.mask, **given}
-
-    def in_pixels(self, size: tuple[int, int]) -> "ObjectRequest":
-        """The same with fractions turned into pixels of a picture of (height, width)."""
-        height, width = size
-        prompt = ObjectPrompt(
-            points=[[x * width, y * height] for x, y in self.prompt.points],
-            labels=self.prompt.labels,
-            box=[side * (height if index % 2 else width) for index, side in enumerate(self.prompt.box)],
-        )
-        return replace(self, prompt=prompt)
+    wrapped = (None if value is None else [[value]] for value in (points, labels, box))
+    prompt = read_prompts(1, *wrapped)[0][0] if points is not None or box is not None else ObjectPrompt()
+    if labels is not None and points is None:
+        raise PromptError("`labels` without `points`; pass the points that the labels are for")
+    return replace(prompt, mask=mask)
 
 
 def requests_from(
@@ -77,7 +38,7 @@ def requests_from(
     objects: Sequence[dict] | None = None,
     object_ids: Sequence[Hashable] | None = None,
     frame: int = 0,
-) -> list[ObjectRequest]:
+) -> list[ObjectPrompt]:
     """Requests of one picture, or of one frame of a video. The depth of lists decides what they mean.
 
     Args:
@@ -114,9 +75,9 @@ def requests_from(
     number = next(iter(counts.values()), 0)
     ids = _ids(object_ids, number)
     return [
-        ObjectRequest(
+        replace(
+            prompts[index] if prompts else ObjectPrompt(),
             object_id=ids[index],
-            prompt=prompts[index] if prompts else ObjectPrompt(),
             frame=frame,
             **{name: values[index] if values else None for name, values in columns.items()},
         )
@@ -124,7 +85,7 @@ def requests_from(
     ]
 
 
-def requests_of_pictures(number: int | None, **given) -> list[list[ObjectRequest]] | list[ObjectRequest]:
+def requests_of_pictures(number: int | None, **given) -> list[list[ObjectPrompt]] | list[ObjectPrompt]:
     """Requests of several pictures: one level more than for one picture means a list per picture.
 
     Args:
@@ -153,7 +114,7 @@ def requests_of_pictures(number: int | None, **given) -> list[list[ObjectRequest
     return [requests_from(**{**given, **{name: given[name][index] for name in deeper}}) for index in range(number)]
 
 
-def _explicit(objects: Sequence[dict], frame: int) -> list[ObjectRequest]:
+def _explicit(objects: Sequence[dict], frame: int) -> list[ObjectPrompt]:
     if isinstance(objects, dict) or not all(isinstance(entry, dict) for entry in objects):
         raise PromptError(f"`objects` is a list of dicts, one per object, got {type(objects).__name__}")
     taken = [entry["id"] for entry in objects if "id" in entry]
@@ -164,9 +125,9 @@ def _explicit(objects: Sequence[dict], frame: int) -> list[ObjectRequest]:
         if unknown:
             raise PromptError(f"object {index}: there is no {unknown[0]!r}; an object has {', '.join(OBJECT_KEYS)}")
         prompts = read_prompts(1, *(_of_one_object(key, entry.get(key)) for key in ("points", "labels", "box")))[0]
-        request = ObjectRequest(
+        request = replace(
+            prompts[0] if prompts else ObjectPrompt(),
             object_id=entry["id"] if "id" in entry else next(free),
-            prompt=prompts[0] if prompts else ObjectPrompt(),
             mask=entry.get("mask"),
             mask_logits=entry.get("mask_logits"),
             label=entry.get("label"),
@@ -175,8 +136,13 @@ def _explicit(objects: Sequence[dict], frame: int) -> list[ObjectRequest]:
         if request.is_empty:
             raise PromptError(f"object {request.object_id!r} has no prompt; give it points, a box or a mask")
         requests.append(request)
-    seen = [(request.object_id, request.frame) for request in requests]
-    twice = next((key for key in seen if seen.count(key) > 1), None)
+    return check_once(requests)
+
+
+def check_once(requests: list[ObjectPrompt]) -> list[ObjectPrompt]:
+    """The same prompts; raises `PromptError` where an object has two on one frame."""
+    seen = Counter((request.object_id, request.frame) for request in requests)
+    twice = next((key for key, count in seen.items() if count > 1), None)
     if twice is not None:
         raise PromptError(f"object {twice[0]!r} is given twice on frame {twice[1]}; put its prompts together")
     return requests
