@@ -93,6 +93,7 @@ def test_every_command_is_shown():
     assert {line.split()[1] for line in shown_commands()} == names
 
 
+@pytest.mark.slow
 def test_conversion_command_runs_on_a_file_of_a_released_size(tmp_path):
     from sam2_hf.checkpoints.key_map import to_original
 

@@ -119,6 +119,7 @@ def in_process_of_its_own(*arguments) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(model, clips, tmp_path):
     data = [{"kind": "davis", "root": str(clips), "sampling": {"num_frames": 2, "reverse": 0.5}}]
     path = written(tmp_path, model, data, epochs=100, max_steps=12, save_every=3, average=0.9)
@@ -141,6 +142,7 @@ def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(model, clips
     assert losses(broken) == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_twice_the_batch(model, clips, tmp_path):
     """Also with unequal numbers of objects: what is summed over objects is divided by the mean over processes.
 

@@ -1,5 +1,7 @@
 """`Sam2Model` for pictures: what it answers, and how it behaves as a model of the library."""
 
+import shutil
+
 import pytest
 import torch
 import transformers
@@ -532,6 +534,8 @@ def test_dense_prompt_embeddings_are_one_per_picture_unless_objects_have_masks_o
         assert model.get_prompt_embeddings(input_points=clicks, input_masks=masks)[1].shape == (1, 2, 64, 16, 16)
 
 
+@pytest.mark.slow  # it is compiled
+@pytest.mark.skipif(shutil.which("g++") is None, reason="flex attention on a CPU is compiled with g++")
 @pytest.mark.filterwarnings("ignore:::torch.*")
 def test_flex_attention_gives_the_same(model, pixels):
     other = Sam2Model.from_pretrained(None, config=micro_config(), state_dict=model.state_dict())
