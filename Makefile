@@ -11,9 +11,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=w
 
 demo: $(READY)  ## segment a photograph by box and click, and follow an object through a clip, offline
 	$(BIN)/sam2-hf predict src/sam2_hf/assets/coffee.jpg --model embedded --offline --overwrite --output runs/demo \
-		--box 150,0,430,220 --point 2:352,300
+		--box 150,0,430,220 --point 1:290,150 --point 2:352,300
 	$(BIN)/sam2-hf track src/sam2_hf/assets/clip.mp4 --model embedded --offline --overwrite --output runs/demo/clip \
-		--box 126,181,213,270
+		--box 126,181,213,270 --point 1:170,230
 	@echo "Masks over the photograph: runs/demo/coffee.png    over the clip: runs/demo/clip/overlay.mp4"
 
 test: $(READY)  ## run the tests, without the slow ones

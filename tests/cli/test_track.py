@@ -247,7 +247,7 @@ def stop_after(monkeypatch, frames: int, *arguments) -> None:
 
 def test_everything_is_found_followed_and_gone_on_with(clip, tmp_path, monkeypatch, capsys):
     options = ("--everything", "--detect-every", "5", "--points-per-side", "4", "--min-iou", "0.3", "--save", "json")
-    options = (*options, "--min-stability", "0.6")
+    options = (*options, "--min-stability", "0.3")
     everything = (clip, *options, "--max-objects", "4", "--max-frames", "9", "--model", "embedded", "--offline")
     assert track(monkeypatch, *everything, "-o", tmp_path / "whole") == 0
     found = records(tmp_path / "whole")

@@ -16,7 +16,7 @@ from tests.golden.recipe import golden_scene, golden_scene_ids
 from tests.tiny import micro_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SECOND = ("embedded-6", "embedded-7", "embedded-8", "embedded-9", "embedded-gpu", "embedded-gpu-wide")
+SECOND = ("embedded-6", "embedded-7", "embedded-8", "embedded-9", "embedded-10", "embedded-gpu", "embedded-gpu-wide")
 HELD_CLIPS = ("cows", "motocross-jump", "elephant", "dance-jump")
 SIZE = (32, 44)
 
