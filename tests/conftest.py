@@ -3,16 +3,29 @@
 A test that fails only with it compares the floats of two computations for equality, or hangs on a tie.
 """
 
+import os
+from functools import wraps
+
 import pytest
 import torch
 from torch import nn
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)
 RELATIVE = 2.0**-23  # one unit in the last place of float32
+CAPABILITY = "ATEN_CPU_CAPABILITY"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--other-rounding", action="store_true", help="let every layer round differently at each call")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With kernels of an older CPU PyTorch still packs half-precision weights for the one that is there, and fails."""
+    if CAPABILITY in os.environ:
+        skipped = pytest.mark.skip(reason=f"half precision mixes kernels of two CPUs under {CAPABILITY}")
+        for item in items:
+            if "half_precision" in item.name:
+                item.add_marker(skipped)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,15 +35,20 @@ def _other_rounding(request: pytest.FixtureRequest):
         yield
         return
     generator = torch.Generator().manual_seed(0)  # of its own: the tests' random numbers stay as they are
-
-    def round_otherwise(layer: nn.Module, inputs, output):
-        if not isinstance(layer, LAYERS) or output.dtype != torch.float32 or output.device.type != "cpu":
-            return None
-        if torch.compiler.is_compiling():
-            return None
-        steps = torch.randint(-1, 2, output.shape, generator=generator)
-        return output * (1 + RELATIVE * steps)
-
-    handle = nn.modules.module.register_module_forward_hook(round_otherwise)
+    originals = {layer: layer.forward for layer in LAYERS}
+    for layer, forward in originals.items():
+        layer.forward = _rounding_otherwise(forward, generator)
     yield
-    handle.remove()
+    for layer, forward in originals.items():
+        layer.forward = forward
+
+
+def _rounding_otherwise(forward, generator: torch.Generator):
+    @wraps(forward)
+    def rounded(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        if torch.compiler.is_compiling() or output.dtype != torch.float32 or output.device.type != "cpu":
+            return output
+        return output * (1 + RELATIVE * torch.randint(-1, 2, output.shape, generator=generator))
+
+    return rounded
