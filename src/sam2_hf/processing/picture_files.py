@@ -3,19 +3,26 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.processing.video import PICTURE_SUFFIXES, natural_key
 
 LOSSY_FORMATS = ("JPEG", "MPO")
+QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF orientations
 JPEG_NOISE = 48  # how far black and white may be off around an edge
 
 
 def read_picture(path: Path) -> Image.Image:
     """A picture file as RGB, turned upright; `DecodeError` or `SourceError` if it cannot be read."""
     return open_picture(path).convert("RGB")
+
+
+def is_turned(path: Path) -> bool:
+    """Whether a picture's EXIF data turns it by a quarter, so that its sides are swapped when it is opened."""
+    with Image.open(path) as picture:
+        return picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
 
 
 def read_ids(path: Path) -> np.ndarray:

@@ -1,72 +1,22 @@
-"""Data sets whose masks are in JSON files: COCO, LabelMe, SA-1B and SA-V."""
+"""Data sets whose masks are in JSON files: COCO, SA-1B and SA-V."""
 
-import base64
-import io
-import json
-from collections.abc import Callable
+import os
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from sam2_hf.errors import ConfigError, DecodeError, SourceError
-from sam2_hf.processing.picture_files import natural_order, pictures_in, read_picture
+from sam2_hf.errors import ConfigError, SourceError
+from sam2_hf.processing.picture_files import natural_order, pictures_in
 from sam2_hf.processing.rle import decode_rle, polygons_to_mask
 from sam2_hf.processing.video import frames_from
+from sam2_hf.training.annotated_pictures import PictureClip, Shape, json_files, picture_of
+from sam2_hf.training.annotation_files import Entry, rle_size, shown
 from sam2_hf.training.formats import LabelledClip, ObjectFoldersClip, frame_folders
 
 SAV_ANNOTATION_STRIDE = 4  # SA-V annotates every fourth of 24 frames a second
 SAV_VARIANTS = ("manual", "auto")
-LABELME_SHAPES = ("polygon", "rectangle", "circle", "mask")
-
-
-class PictureClip(LabelledClip):
-    """A picture with masks that are made from its annotations when they are asked for.
-
-    Args:
-        name: unique in its data set.
-        path: the picture.
-        shapes: object id to a function of (height, width) that returns the mask.
-        object_names: object id to its category.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        path: Path,
-        shapes: dict[int, Callable[[tuple[int, int]], np.ndarray]],
-        object_names: dict[int, str] | None = None,
-    ):
-        self.name, self.path, self.shapes = name, path, shapes
-        self.object_names = object_names or {}
-        self.labelled_frames = (0,)
-
-    @property
-    def num_frames(self) -> int:
-        return 1
-
-    @property
-    def object_ids(self) -> tuple[int, ...]:
-        return tuple(sorted(self.shapes))
-
-    def frame(self, index: int) -> Image.Image:
-        return read_picture(self.path)
-
-    def frame_name(self, index: int) -> str:
-        return self.path.stem
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
-
-    def masks(self, index: int) -> dict[int, np.ndarray]:
-        self.check_labelled(index)
-        masks = {key: shape(self.size) for key, shape in self.shapes.items()}
-        for mask in masks.values():
-            if mask.shape != self.size:
-                raise SourceError(f"{self.name}: a mask is (height, width) {mask.shape}, the picture is {self.size}")
-        return masks
 
 
 class SavClip(LabelledClip):
@@ -77,7 +27,13 @@ class SavClip(LabelledClip):
 
     def __init__(self, path: Path, annotation: Path):
         self.name, self.path, self.annotation = path.stem, path, annotation
-        masklets = _json(annotation)["masklet"]
+        whole = Entry.of_file(annotation)
+        masklets = whole.values_of("masklet")
+        for number, objects in enumerate(masklets):
+            if not isinstance(objects, list):
+                raise whole.problem(
+                    f"masklet[{number}] is {shown(objects)}, expected a list with a mask of each object"
+                )
         self._masklets = [(number, objects) for number, objects in enumerate(masklets) if None not in objects]
         self.labelled_frames = tuple(range(len(self._masklets)))
         self.object_names = {}
@@ -95,7 +51,12 @@ class SavClip(LabelledClip):
         return frames_from(self.path)
 
     def frame(self, index: int) -> Image.Image:
-        pixels = self._video[self._masklets[index][0] * SAV_ANNOTATION_STRIDE]
+        number = self._masklets[index][0] * SAV_ANNOTATION_STRIDE
+        if number >= len(self._video):
+            raise SourceError(
+                f"{self.path}: has {len(self._video)} frames, but {self.annotation.name} annotates {number}"
+            )
+        pixels = self._video[number]
         return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
     def frame_name(self, index: int) -> str:
@@ -107,7 +68,18 @@ class SavClip(LabelledClip):
 
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
-        return {key: decode_rle(rle) for key, rle in enumerate(self._masklets[index][1], 1)}
+        number, objects = self._masklets[index]
+        return {key: self._mask(rle, f"masklet[{number}][{key - 1}]") for key, rle in enumerate(objects, 1)}
+
+    def _mask(self, rle, place: str) -> np.ndarray:
+        where = Entry({"mask": rle}, f"{self.annotation}: {place}")
+        size = rle_size(rle, where)
+        if size != self.size:
+            raise where.problem(f"the mask is (height, width) {size}, the frames of {self.path.name} are {self.size}")
+        try:
+            return decode_rle(rle)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise where.problem(str(error)) from error
 
 
 def open_sav(root: Path, *, variant: str = "manual") -> list[LabelledClip]:
@@ -135,55 +107,45 @@ def open_sav(root: Path, *, variant: str = "manual") -> list[LabelledClip]:
 def open_coco(
     root: Path, *, annotations: str | None = None, images: str | None = None, crowds: bool = False
 ) -> list[LabelledClip]:
-    """COCO instances: polygons and run lengths.
+    """COCO instances: polygons and run lengths. Pictures without annotations are left out.
 
     Args:
         annotations: JSON file below `root`; default: the only one there, also in `annotations/`.
         images: folder of pictures below `root`; default: `images`, or `root` itself.
         crowds: take regions of many objects (`iscrowd`) too.
+
+    Raises:
+        SourceError: a file or entry that cannot be meant, or a picture that is not below `root`.
     """
     file = _only_json(root) if annotations is None else root / annotations
-    data = _json(file)
+    whole = Entry.of_file(file)
     folder = root / images if images else root / "images" if (root / "images").is_dir() else root
-    categories = {category["id"]: category["name"] for category in data.get("categories", [])}
-    by_image: dict[int, list[dict]] = {}
-    for annotation in data["annotations"]:
-        if annotation.get("segmentation") and (crowds or not annotation.get("iscrowd")):
-            by_image.setdefault(annotation["image_id"], []).append(annotation)
+    categories = {one.key("id"): one.text("name") for one in whole.entries("categories", [])}
+    by_image = _by_image(whole, crowds)
     clips: list[LabelledClip] = []
-    for image in data["images"]:
-        path = folder / image["file_name"]
-        if not path.exists():
-            raise SourceError(f"{path}: named in {file.name}, but there is no such file")
-        objects = dict(enumerate(by_image.get(image["id"], []), 1))
-        names = {key: categories.get(one.get("category_id"), "") for key, one in objects.items()}
-        shapes = {key: _coco_shape(one["segmentation"], image["file_name"]) for key, one in objects.items()}
-        if shapes:
-            clips.append(PictureClip(image["file_name"], path, shapes, names))
-    return clips
-
-
-def open_labelme(root: Path) -> list[LabelledClip]:
-    """LabelMe: `NAME.json` with polygons, rectangles, circles or masks beside its picture.
-
-    Shapes of one group and label are one object.
-    """
-    clips: list[LabelledClip] = []
-    for file in natural_order(root.rglob("*.json")):
-        data = _json(file)
-        if "shapes" not in data:
-            continue
-        objects: dict[tuple, list[dict]] = {}
-        for number, shape in enumerate(data["shapes"]):
-            group = shape.get("group_id")
-            objects.setdefault((shape["label"], number if group is None else f"group {group}"), []).append(shape)
-        shapes = {key: _labelme_shape(parts, file) for key, parts in enumerate(objects.values(), 1)}
-        names = {key: label for key, (label, _) in enumerate(objects, 1)}
-        path = file.parent / Path(data["imagePath"].replace("\\", "/")).name
-        if not path.exists():
-            raise SourceError(f"{path}: named in {file.name}, but there is no such file")
-        if shapes:
-            clips.append(PictureClip(file.relative_to(root).with_suffix("").as_posix(), path, shapes, names))
+    seen: set[int | str] = set()
+    for image in whole.entries("images"):
+        name, image_id = image.text("file_name"), image.key("id")
+        if image_id in seen:
+            raise image.problem(f"another picture has the id {image_id!r} too")
+        seen.add(image_id)
+        path = picture_of(_below(name, folder, root, image), Path(), file)
+        objects = dict(enumerate(by_image.get(image_id, []), 1))
+        if objects:
+            clip = PictureClip(
+                name,
+                path,
+                {key: _coco_shape(one) for key, one in objects.items()},
+                annotations=file,
+                annotated_size=image.size("height", "width") or _size_of_masks(objects),
+                object_names={key: categories.get(one.key("category_id", None), "") for key, one in objects.items()},
+            )
+            clips.append(clip)
+    if by_image and not clips:
+        first = next(iter(by_image))
+        raise SourceError(
+            f"{file}: no picture has annotations; `image_id` is {first!r}, ids are {sorted(map(repr, seen))[:5]}"
+        )
     return clips
 
 
@@ -195,33 +157,29 @@ def open_sa1b(
     Args:
         max_area_fraction: leave out masks that cover at least this share of the picture.
         min_uncertain_iou: leave out masks whose `uncertain_iou` is below this.
+
+    Raises:
+        SourceError: a file or entry that cannot be meant, or a file without its picture.
     """
     clips: list[LabelledClip] = []
-    for file in natural_order(root.rglob("*.json")):
+    for file in json_files(root):
         path = file.with_suffix(".jpg")
         if not path.exists():
             raise SourceError(f"{path}: the picture of {file.name} is missing")
-        kept = []
-        for annotation in _json(file)["annotations"]:
-            rle = annotation["segmentation"]
-            share = annotation["area"] / (rle["size"][0] * rle["size"][1])
-            too_large = max_area_fraction is not None and share >= max_area_fraction
-            too_vague = min_uncertain_iou is not None and annotation.get("uncertain_iou", 1.0) < min_uncertain_iou
-            if annotation["area"] > 0 and not too_large and not too_vague:
-                kept.append(rle)
+        whole, kept = Entry.of_file(file), []
+        for annotation in whole.entries("annotations"):
+            height, width = rle_size(annotation.get("segmentation", (dict,), "run lengths"), annotation)
+            area = annotation.number("area")
+            too_large = max_area_fraction is not None and area / (height * width) >= max_area_fraction
+            too_vague = min_uncertain_iou is not None and annotation.number("uncertain_iou", 1.0) < min_uncertain_iou
+            if area > 0 and not too_large and not too_vague:
+                kept.append(annotation)
         if kept:
-            shapes = {key: _coco_shape(rle, file.name) for key, rle in enumerate(kept, 1)}
-            clips.append(PictureClip(file.stem, path, shapes))
+            objects = dict(enumerate(kept, 1))
+            shapes = {key: _coco_shape(one) for key, one in objects.items()}
+            size = _size_of_masks(objects)
+            clips.append(PictureClip(file.stem, path, shapes, annotations=file, annotated_size=size))
     return clips
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise SourceError(f"{path}: there is no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(f"{path}: is not JSON ({error})") from error
 
 
 def _only_json(root: Path) -> Path:
@@ -232,44 +190,45 @@ def _only_json(root: Path) -> Path:
     return files[0]
 
 
-def _coco_shape(segmentation, where: str) -> Callable[[tuple[int, int]], np.ndarray]:
+def _by_image(whole: Entry, crowds: bool) -> dict[int | str, list[Entry]]:
+    """Annotations that have a mask, by the picture they are of."""
+    found: dict[int | str, list[Entry]] = {}
+    for annotation in whole.entries("annotations"):
+        image_id = annotation.key("image_id")
+        if annotation.values.get("segmentation") and (crowds or not annotation.values.get("iscrowd")):
+            found.setdefault(image_id, []).append(annotation)
+    return found
+
+
+def _below(name: str, folder: Path, root: Path, image: Entry) -> str:
+    """The path of a picture, which must be below the root, also where it is written whole or with `..`.
+
+    Links are not followed: a folder of pictures may be a link to another disk.
+    """
+    path = Path(os.path.abspath(folder / name))
+    if not any(path.is_relative_to(base) for base in (Path(os.path.abspath(root)), root.resolve())):
+        raise image.problem(f"'file_name' {name!r} leads out of {root}; pass the folder that holds all as the root")
+    return os.path.normpath(folder / name)
+
+
+def _size_of_masks(objects: dict[int, Entry]) -> tuple[int, int] | None:
+    """The size of the first run-length mask; polygons have none."""
+    masks = ((one, one.values["segmentation"]) for one in objects.values())
+    return next((rle_size(mask, one) for one, mask in masks if isinstance(mask, dict)), None)
+
+
+def _coco_shape(annotation: Entry) -> Shape:
     """Polygons or run lengths, compressed or not."""
+    segmentation = annotation.get("segmentation", (list, dict), "polygons or run lengths")
+    where = annotation.where
+    own_size = rle_size(segmentation, annotation) if isinstance(segmentation, dict) else None
 
     def mask(size: tuple[int, int]) -> np.ndarray:
+        if own_size is not None and own_size != tuple(size):  # before memory is taken for it
+            raise SourceError(f"{where}: the mask is (height, width) {own_size}, its picture is {tuple(size)}")
         try:
-            is_polygons = isinstance(segmentation, list)
-            return polygons_to_mask(segmentation, size) if is_polygons else decode_rle(segmentation)
-        except ValueError as error:
+            return polygons_to_mask(segmentation, size) if own_size is None else decode_rle(segmentation)
+        except (ValueError, TypeError, OverflowError) as error:
             raise SourceError(f"{where}: {error}") from error
-
-    return mask
-
-
-def _labelme_shape(parts: list[dict], file: Path) -> Callable[[tuple[int, int]], np.ndarray]:
-    for part in parts:
-        if part.get("shape_type", "polygon") not in LABELME_SHAPES:
-            known = ", ".join(LABELME_SHAPES)
-            raise SourceError(f"{file}: shape {part['shape_type']!r} has no area; use one of {known}")
-
-    def mask(size: tuple[int, int]) -> np.ndarray:
-        height, width = size
-        canvas = Image.new("1", (width, height))
-        draw = ImageDraw.Draw(canvas)
-        for part in parts:
-            points = [tuple(point) for point in part["points"]]
-            kind = part.get("shape_type", "polygon")
-            if kind == "rectangle":
-                (x0, y0), (x1, y1) = points
-                draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=1)
-            elif kind == "circle":
-                (x, y), (edge_x, edge_y) = points
-                radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
-            elif kind == "mask":
-                inside = Image.open(io.BytesIO(base64.b64decode(part["mask"]))).point(lambda value: value and 255)
-                canvas.paste(1, tuple(round(side) for side in points[0]), inside.convert("1"))
-            else:
-                draw.polygon(points, fill=1)
-        return np.asarray(canvas)
 
     return mask

@@ -235,6 +235,9 @@ class ArrayClip(LabelledClip):
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
         here = self._masks[index]
+        for mask in here.values():
+            if mask.shape != self.size:
+                raise SourceError(f"{self.name}: a mask is (height, width) {mask.shape}, the frames are {self.size}")
         return {key: here.get(key, np.zeros(self.size, dtype=bool)) for key in self.object_ids}
 
 
@@ -249,14 +252,14 @@ def open_dataset(kind: str, root: str | Path, **options) -> list[LabelledClip]:
     Raises:
         SourceError: there is no such folder, or it does not hold what the kind needs; the message says what.
     """
-    from sam2_hf.training import annotation_formats
+    from sam2_hf.training import annotation_formats, labelme_format
 
     kinds = {
         "davis": open_davis,
         "sav": annotation_formats.open_sav,
         "masks": open_masks,
         "coco": annotation_formats.open_coco,
-        "labelme": annotation_formats.open_labelme,
+        "labelme": labelme_format.open_labelme,
         "sa1b": annotation_formats.open_sa1b,
     }
     if kind not in kinds:
