@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate.state import AcceleratorState
+from PIL import Image
 from safetensors.torch import load_file
 
 from sam2_hf import Sam2Model, Sam2Processor
@@ -191,7 +192,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_next(t
     """Also where the folder is chosen by default: every run has one of its own."""
     root = masks_folder(tmp_path / "data", 2)
     good = (root / "images" / "p1.png").read_bytes()
-    (root / "images" / "p1.png").write_bytes(b"no picture")
+    (root / "images" / "p1.png").write_bytes(good[:200])  # its header is whole, so it is found when its turn comes
     path = written(tmp_path, model, [{"kind": "masks", "root": str(root)}], max_steps=4)
     assert train("--config", path, "--output", tmp_path / "out").returncode == 3
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
@@ -218,6 +219,32 @@ def test_a_broken_picture_stops_the_run_with_its_name(train, model, tmp_path):
     done = train("--config", path, "--output", tmp_path / "out")
     assert done.returncode == 3
     assert "p1.png" in done.err
+
+
+def test_a_mask_of_another_size_is_told_in_one_line_before_the_first_step(train, model, tmp_path):
+    root = masks_folder(tmp_path / "data", 3)
+    Image.new("L", (56, 41), 1).save(root / "masks" / "p1.png")
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(root)}], max_steps=4, workers=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 3
+    (line,) = [line for line in done.err.splitlines() if not line.startswith("model: ")]
+    assert line.startswith("error: ")
+    assert "p1.png: the mask is (height, width) (41, 56), its picture p1.png is (40, 56)" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_with_a_batch_is_told_in_one_line_too(train, model, tmp_path):
+    """Polygons are drawn in a worker of the loader, whose traceback says nothing to a user."""
+    root = masks_folder(tmp_path / "data", 1)
+    image = {"id": 1, "file_name": "p0.png", "height": 40, "width": 56}
+    annotations = [{"image_id": 1, "segmentation": [[1, 2, 3, 4]]}]
+    (root / "cells.json").write_text(json.dumps({"images": [image], "annotations": annotations}))
+    path = written(tmp_path, model, [{"kind": "coco", "root": str(root)}], max_steps=4, workers=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 3
+    lines = [line for line in done.err.splitlines() if not line.startswith(("model: ", "4 steps to "))]
+    assert len(lines) == 1, done.err
+    assert "cells.json: annotations[0]: a polygon is [x, y, x, y, ...] with at least three corners" in lines[0]
 
 
 def test_help_needs_no_torch():

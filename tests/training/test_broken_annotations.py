@@ -4,12 +4,15 @@ import base64
 import io
 import json
 import math
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
 from sam2_hf.errors import SourceError
+from sam2_hf.training.build import check_sizes
 from sam2_hf.training.formats import ArrayClip, open_dataset
 
 HEIGHT, WIDTH = 12, 20
@@ -80,6 +83,36 @@ def test_annotations_made_before_the_picture_was_turned_are_told_apart(tmp_path,
     (clip,) = open_dataset(kind, KINDS[kind](tmp_path))
     with pytest.raises(SourceError, match="the sides are swapped"):
         clip.masks(0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_of_another_size_is_found_in_its_header_before_a_run(tmp_path, kind, monkeypatch):
+    picture(tmp_path / "a.jpg", (WIDTH, HEIGHT), orientation=6)
+    (clip,) = open_dataset(kind, KINDS[kind](tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(clip, "frame", None)  # nothing is decoded
+        check_sizes([clip])
+    picture(tmp_path / "a.jpg", (HEIGHT, WIDTH), orientation=6)
+    with pytest.raises(SourceError, match="EXIF"):
+        check_sizes([clip])
+    check_sizes([clip], most=0)
+
+
+def test_a_header_that_is_wrong_does_not_refuse_a_picture(tmp_path):
+    """A PNG may say at its end that it is turned; its header is not trusted where it disagrees."""
+    root = labelme(tmp_path, imagePath="a.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = Image.fromarray(np.full((WIDTH, HEIGHT, 3), 90, np.uint8))
+    image.save(root / "a.png")
+    data = (root / "a.png").read_bytes()
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    length, check = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+    (root / "a.png").write_bytes(data[:-12] + length + chunk + check + data[-12:])
+    (clip,) = open_dataset("labelme", root)
+    assert list(clip.doubtful_frames()) == [0]
+    check_sizes([clip])
+    assert clip.masks(0)[1].shape == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("kind", KINDS)

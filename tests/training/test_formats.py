@@ -112,6 +112,23 @@ def test_mask_of_another_size_is_refused(tmp_path):
         clip.masks(0)
 
 
+def test_sizes_are_compared_in_headers_before_a_run(tmp_path):
+    root = davis(tmp_path / "davis")
+    (clip,) = open_dataset("davis", root)
+    assert list(clip.doubtful_frames()) == []
+    ids(root / "Annotations/480p/dog/00002.png", np.ones((HEIGHT, WIDTH + 1)))
+    (clip,) = open_dataset("davis", root)
+    assert list(clip.doubtful_frames()) == [2]
+    (root / "JPEGImages/480p/dog/00000.jpg").write_bytes(b"no picture")
+    (clip,) = open_dataset("davis", root)
+    assert list(clip.doubtful_frames()) == [0, 2]
+    picture(tmp_path / "sav/JPEGImages_24fps/v/00000.jpg")
+    ids(tmp_path / "sav/Annotations_6fps/v/000/00000.png", np.ones((HEIGHT, WIDTH)), "L")
+    ids(tmp_path / "sav/Annotations_6fps/v/001/00000.png", np.ones((HEIGHT + 1, WIDTH)), "L")
+    (clip,) = open_dataset("sav", tmp_path / "sav")
+    assert list(clip.doubtful_frames()) == [0]
+
+
 def test_missing_partner_is_named(tmp_path):
     picture(tmp_path / "images" / "a.jpg")
     picture(tmp_path / "images" / "b.jpg")

@@ -25,6 +25,21 @@ def is_turned(path: Path) -> bool:
         return picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
 
 
+def size_in_header(path: Path, upright: bool = True) -> tuple[int, int] | None:
+    """(height, width) of a picture file as its header says, without decoding it; None where that cannot be read.
+
+    Args:
+        upright: turned as its EXIF data says, where that stands before the pixels.
+    """
+    try:
+        with Image.open(path) as picture:
+            is_known = picture.format != "PNG" or "exif" in picture.info  # a PNG would be decoded to look for it
+            has_turned = upright and is_known and picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+            return picture.size if has_turned else picture.size[::-1]
+    except Exception:  # each format of Pillow raises its own kinds for damaged data
+        return None
+
+
 def read_ids(path: Path) -> np.ndarray:
     """Object ids of a palette, grey (8 or 16 bit) or black-and-white picture, (height, width).
 

@@ -1,13 +1,13 @@
 """Pictures whose masks are made from annotations, which hold for one size of the picture only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sam2_hf.errors import SourceError
-from sam2_hf.processing.picture_files import is_turned, natural_order, read_picture
+from sam2_hf.processing.picture_files import is_turned, natural_order, read_picture, size_in_header
 from sam2_hf.training.formats import LabelledClip
 
 Shape = Callable[[tuple[int, int]], np.ndarray]
@@ -53,6 +53,11 @@ class PictureClip(LabelledClip):
 
     def frame_name(self, index: int) -> str:
         return self.path.stem
+
+    def doubtful_frames(self) -> Iterator[int]:
+        found = size_in_header(self.path)
+        if found is None or (self.annotated_size is not None and found != self.annotated_size):
+            yield 0
 
     @property
     def files(self) -> tuple[Path, ...]:

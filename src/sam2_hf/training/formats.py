@@ -9,7 +9,7 @@ A picture is a clip of one frame. Nothing is decoded before it is asked for.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from sam2_hf.errors import ConfigError, SourceError
-from sam2_hf.processing.picture_files import natural_order, pictures_in, read_ids, read_picture
+from sam2_hf.processing.picture_files import natural_order, pictures_in, read_ids, read_picture, size_in_header
 
 VOID_VALUE = 255  # of palette files: pixels without truth
 MASK_MARK = ".mask"  # NAME.mask.png holds the object ids of NAME.jpg
@@ -62,6 +62,13 @@ class LabelledClip(ABC):
         """What the data set calls a frame."""
         return f"{index:05d}"
 
+    def doubtful_frames(self) -> Iterator[int]:
+        """Labelled frames whose files say in their headers that picture and mask differ in size, or cannot be read.
+
+        Nothing is decoded for it. `masks` of such a frame raises the error, or shows that the header was wrong.
+        """
+        return iter(())
+
     @property
     def files(self) -> tuple[Path, ...]:
         """What it is read from; a change of one of them makes decoded frames outdated."""
@@ -99,6 +106,15 @@ class FrameFilesClip(LabelledClip):
 
     def frame_name(self, index: int) -> str:
         return self.frames[index].stem
+
+    @cached_property
+    def _header_size(self) -> tuple[int, int] | None:
+        return size_in_header(self.frames[0])
+
+    def is_doubtful(self, mask: Path) -> bool:
+        """Whether the header of a mask names another size than that of the first frame, or one of them none."""
+        found = size_in_header(mask, upright=False)
+        return found is None or found != self._header_size
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -142,6 +158,9 @@ class IdMapClip(FrameFilesClip):
         self.check_labelled(index)
         ids = self._ids(index)
         return {key: ids == key for key in self.object_ids}
+
+    def doubtful_frames(self) -> Iterator[int]:
+        return (index for index, path in self.truth.items() if self.is_doubtful(path))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -188,6 +207,12 @@ class ObjectFoldersClip(FrameFilesClip):
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
         return {key: self._mask(path / f"{self.frame_name(index)}.png") for key, path in self._folders.items()}
+
+    def doubtful_frames(self) -> Iterator[int]:
+        for index in self.labelled_frames:
+            files = (folder / f"{self.frame_name(index)}.png" for folder in self._folders.values())
+            if any(file.exists() and self.is_doubtful(file) for file in files):
+                yield index
 
     @property
     def files(self) -> tuple[Path, ...]:

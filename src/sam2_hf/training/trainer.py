@@ -14,13 +14,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from sam2_hf.errors import TrainingError
+from sam2_hf.errors import Sam2Error, TrainingError
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.training.batches import ClipBatch, collate
+from sam2_hf.training.batches import ClipBatch
 from sam2_hf.training.checkpoints import BEST, MODEL, TrainingFolder
 from sam2_hf.training.config import TrainConfig
 from sam2_hf.training.dense_supervision import DenseHead
-from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
+from sam2_hf.training.mixing import (
+    CarriedErrors,
+    MixedDataset,
+    MixedSource,
+    collate_or_error,
+    epoch_batches,
+    epoch_length,
+)
 from sam2_hf.training.optimisation import (
     WeightAverage,
     freeze,
@@ -197,9 +204,9 @@ class Sam2Trainer:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         batches = [keys[rank::processes] for keys in self._epoch(epoch)[skip:]]
         return DataLoader(
-            self.dataset,
+            CarriedErrors(self.dataset),
             batch_sampler=batches,
-            collate_fn=collate,
+            collate_fn=collate_or_error,
             num_workers=self.config.workers,
             prefetch_factor=4 if self.config.workers else None,
         )
@@ -208,6 +215,8 @@ class Sam2Trainer:
         sums, count, began, record = defaultdict(float), 0, time.monotonic(), None
         length = self.batches_per_epoch[epoch]
         for number, batch in enumerate(islice(self._loader(epoch, skip), length - skip), skip):
+            if isinstance(batch, Sam2Error):
+                raise batch
             parts = self._batch(batch.to(self.accelerator.device), (epoch, number))
             for name, value in parts.items():
                 sums[name] += value
