@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from sam2_hf.datasets.clips import LabelledClip
+from sam2_hf.datasets.registry import open_dataset
+from sam2_hf.datasets.tables import open_table
 from sam2_hf.errors import SourceError
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.training.config import PYTHON, SCENES, TABLE, DataConfig, TrainConfig
 from sam2_hf.training.decoded import FramesInMemory, FramesOnDisk
-from sam2_hf.training.formats import LabelledClip, open_dataset
 from sam2_hf.training.mixing import MixedSource
 from sam2_hf.training.own_sources import Lender, open_own_source
 from sam2_hf.training.scene_textures import PictureLibrary
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.sources import ClipSource, SceneSource, Source
-from sam2_hf.training.streams import StreamSource, open_table
+from sam2_hf.training.streams import StreamSource
 from sam2_hf.training.transforms import NO_AUGMENTATION
 
 CHECKED_FRAMES = 10_000  # whose headers are read before a run: a few seconds on a local disk

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam2_hf.datasets import registry
+from sam2_hf.datasets.clips import ArrayClip
+from sam2_hf.datasets.registry import dataset_format, dataset_formats, open_dataset
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.picture_files import natural_order
-from sam2_hf.training.formats import ArrayClip, open_dataset
 
 HEIGHT, WIDTH = 12, 20
 
@@ -178,6 +180,25 @@ def test_wrong_kind_or_folder_is_refused(tmp_path):
         open_dataset("davis", tmp_path / "nowhere")
     with pytest.raises(SourceError, match="holds no davis data"):
         open_dataset("davis", tmp_path)
+
+
+def test_a_kind_of_ones_own_is_opened_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_openers", dict(dataset_formats()))
+    with pytest.raises(ValueError, match=r"'coco' are opened by sam2_hf\.datasets\.formats\.coco already"):
+        dataset_format("coco")(lambda root: [])
+
+    @dataset_format("mine")
+    def open_mine(root, *, count=1):
+        return [ArrayClip(root.name, [np.zeros((HEIGHT, WIDTH, 3), np.uint8)], [])] * count
+
+    assert [clip.name for clip in open_dataset("mine", tmp_path, count=2)] == [tmp_path.name] * 2
+    with pytest.raises(SourceError, match="holds no mine data"):
+        open_dataset("mine", tmp_path, count=0)
+
+
+def test_every_kind_has_a_file_of_its_name():
+    kinds = {name: opener.__module__.rpartition(".")[2] for name, opener in dataset_formats().items()}
+    assert kinds == {name: name for name in ("coco", "davis", "labelme", "masks", "sa1b", "sav")}
 
 
 def test_objects_in_folders_overlap_and_may_be_missing(tmp_path):

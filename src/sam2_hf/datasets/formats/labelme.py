@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sam2_hf.datasets.annotated_pictures import PictureClip, Shape, json_files, picture_of
+from sam2_hf.datasets.annotation_files import Entry, shown
+from sam2_hf.datasets.clips import LabelledClip
+from sam2_hf.datasets.registry import dataset_format
 from sam2_hf.errors import DecodeError
 from sam2_hf.processing.pixels import decode_picture
 from sam2_hf.processing.rle import FARTHEST
-from sam2_hf.training.annotated_pictures import PictureClip, Shape, json_files, picture_of
-from sam2_hf.training.annotation_files import Entry, shown
-from sam2_hf.training.formats import LabelledClip
 
 POLYGON = "polygon"
 POINTS = {POLYGON: (3, None), "rectangle": (2, 2), "circle": (2, 2), "mask": (1, 2)}  # fewest and most of a shape
@@ -21,6 +22,7 @@ POINTS = {POLYGON: (3, None), "rectangle": (2, 2), "circle": (2, 2), "mask": (1,
 Points = list[tuple[float, float]]
 
 
+@dataset_format("labelme")
 def open_labelme(root: Path) -> list[LabelledClip]:
     """LabelMe: `NAME.json` with polygons, rectangles, circles or masks beside its picture.
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from sam2_hf.datasets.clips import ArrayClip
+from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.errors import SourceError
 from sam2_hf.training.build import check_sizes
-from sam2_hf.training.formats import ArrayClip, open_dataset
 
 HEIGHT, WIDTH = 12, 20
 BOX = [2, 1, 8, 1, 8, 6, 2, 6]

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sam2_hf.datasets.annotation_files import Entry, rle_size
+from sam2_hf.datasets.clips import LabelledClip
 from sam2_hf.errors import SourceError
 from sam2_hf.processing.picture_files import is_turned, natural_order, read_picture, size_in_header
-from sam2_hf.training.formats import LabelledClip
+from sam2_hf.processing.rle import decode_rle, polygons_to_mask
 
 Shape = Callable[[tuple[int, int]], np.ndarray]
 
@@ -117,3 +119,26 @@ def picture_of(name: str, folder: Path, annotations: Path) -> Path:
 def json_files(root: Path) -> list[Path]:
     """All JSON files below a folder, 2 before 10."""
     return natural_order(root.rglob("*.json"))
+
+
+def size_of_masks(objects: dict[int, Entry]) -> tuple[int, int] | None:
+    """The size of the first run-length mask; polygons have none."""
+    masks = ((one, one.values["segmentation"]) for one in objects.values())
+    return next((rle_size(mask, one) for one, mask in masks if isinstance(mask, dict)), None)
+
+
+def coco_shape(annotation: Entry) -> Shape:
+    """Polygons or run lengths, compressed or not."""
+    segmentation = annotation.get("segmentation", (list, dict), "polygons or run lengths")
+    where = annotation.where
+    own_size = rle_size(segmentation, annotation) if isinstance(segmentation, dict) else None
+
+    def mask(size: tuple[int, int]) -> np.ndarray:
+        if own_size is not None and own_size != tuple(size):  # before memory is taken for it
+            raise SourceError(f"{where}: the mask is (height, width) {own_size}, its picture is {tuple(size)}")
+        try:
+            return polygons_to_mask(segmentation, size) if own_size is None else decode_rle(segmentation)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise SourceError(f"{where}: {error}") from error
+
+    return mask
