@@ -8,7 +8,7 @@ The list is kept with the recipes, so that nothing depends on running this again
 import sys
 from pathlib import Path
 
-from sam2_hf.training.formats import open_masks
+from sam2_hf.datasets.formats.masks import open_masks
 
 EVERY = 10
 

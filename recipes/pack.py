@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sam2_hf.datasets.formats.masks import MASK_MARK
 from sam2_hf.processing.picture_files import read_ids
-from sam2_hf.training.formats import MASK_MARK
 
 PARTS = ("photos", "images", "videos", "videos-small", "cutouts", "backgrounds")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from sam2_hf.checkpoints.loading import load
+from sam2_hf.datasets.formats.masks import open_masks
 from sam2_hf.evaluation.automatic_masks import MAX_MASKS, iou_matrix, matched
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.suppression import box_suppression
-from sam2_hf.training.formats import open_masks
 
 IOU_STEPS, STABILITY_STEPS = np.arange(0.05, 0.91, 0.05), np.arange(0.2, 0.96, 0.05)
 NMS = 0.7

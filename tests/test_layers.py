@@ -20,6 +20,7 @@ LAYERS = {
     "processing": 1,
     "checkpoints": 2,
     "tracking": 2,
+    "datasets": 2,
     "pipelines": 3,
     "training": 3,
     "evaluation": 4,
@@ -47,7 +48,8 @@ THIRD_PARTY = {
     "processing": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "scipy", "av", "pycocotools"},
     "checkpoints": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},
-    "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "datasets", "peft"},
+    "datasets": {"numpy", "PIL", "datasets"},
+    "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "peft"},
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
     "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},

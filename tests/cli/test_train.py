@@ -11,10 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate.state import AcceleratorState
+from PIL import Image
 from safetensors.torch import load_file
 
 from sam2_hf import Sam2Model, Sam2Processor
 from sam2_hf.cli.main import run
+from sam2_hf.errors import ConfigError
+from sam2_hf.runs.train_settings import TrainSettings
+from sam2_hf.training.trainer import _takes_cpu
 from tests.tiny import micro_model, micro_processor
 from tests.training.toy import davis_folder, masks_folder
 
@@ -171,6 +175,8 @@ def test_two_processes_equal_one_with_twice_the_batch(model, clips, tmp_path):
         (("--dataset", "masks", "--root", "nowhere"), 3, "nowhere: there is no such folder"),
         (("--dataset", "voc", "--root", "."), 2, "there is no data set kind 'voc'"),
         (("--dataset", "masks", "--root", ".", "--preset", "fast"), 2, "there is no preset 'fast'"),
+        (("--dataset", "masks", "--root", ".", "--dtype", "int8"), 2, "dtype must be auto, fp32, bf16 or fp16"),
+        (("--dataset", "masks", "--root", ".", "--device", "cuda:99"), 2, "device 'cuda:99' is not to be had here"),
     ],
 )
 def test_wrong_arguments_are_named(train, model, tmp_path, arguments, code, message):
@@ -193,7 +199,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_next(t
     """Also where the folder is chosen by default: every run has one of its own."""
     root = masks_folder(tmp_path / "data", 2)
     good = (root / "images" / "p1.png").read_bytes()
-    (root / "images" / "p1.png").write_bytes(b"no picture")
+    (root / "images" / "p1.png").write_bytes(good[:200])  # its header is whole, so it is found when its turn comes
     path = written(tmp_path, model, [{"kind": "masks", "root": str(root)}], max_steps=4)
     assert train("--config", path, "--output", tmp_path / "out").returncode == 3
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
@@ -220,6 +226,64 @@ def test_a_broken_picture_stops_the_run_with_its_name(train, model, tmp_path):
     done = train("--config", path, "--output", tmp_path / "out")
     assert done.returncode == 3
     assert "p1.png" in done.err
+
+
+def test_a_mask_of_another_size_is_told_in_one_line_before_the_first_step(train, model, tmp_path):
+    root = masks_folder(tmp_path / "data", 3)
+    Image.new("L", (56, 41), 1).save(root / "masks" / "p1.png")
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(root)}], max_steps=4, workers=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 3
+    (line,) = [line for line in done.err.splitlines() if not line.startswith("model: ")]
+    assert line.startswith("error: ")
+    assert "p1.png: the mask is (height, width) (41, 56), its picture p1.png is (40, 56)" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_wrong_with_a_batch_is_told_in_one_line_too(train, model, tmp_path):
+    """Polygons are drawn in a worker of the loader, whose traceback says nothing to a user."""
+    root = masks_folder(tmp_path / "data", 1)
+    image = {"id": 1, "file_name": "p0.png", "height": 40, "width": 56}
+    annotations = [{"image_id": 1, "segmentation": [[1, 2, 3, 4]]}]
+    (root / "cells.json").write_text(json.dumps({"images": [image], "annotations": annotations}))
+    path = written(tmp_path, model, [{"kind": "coco", "root": str(root)}], max_steps=4, workers=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 3
+    lines = [line for line in done.err.splitlines() if not line.startswith(("model: ", "4 steps to "))]
+    assert len(lines) == 1, done.err
+    assert "cells.json: annotations[0]: a polygon is [x, y, x, y, ...] with at least three corners" in lines[0]
+
+
+def test_device_and_dtype_are_chosen_as_in_the_other_commands(train, model, pictures, tmp_path):
+    """`dtype` is the precision of what is computed; weights are kept in full."""
+    common = ("--dataset", "masks", "--root", pictures, "--model", model, "--max-steps", 1, "--device", "cpu")
+    for name, arguments in (("no", ()), ("bf16", ("--dtype", "bf16"))):
+        done = train(*common, *arguments, "--output", tmp_path / name)
+        assert done.returncode == 0, done.err
+        assert json.loads((tmp_path / name / "config.json").read_text())["mixed_precision"] == name
+    full, half = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("no", "bf16"))
+    assert {value.dtype for value in half.values()} == {value.dtype for value in full.values()}
+    whole, mixed = losses(tmp_path / "no"), losses(tmp_path / "bf16")
+    assert mixed == pytest.approx(whole, rel=0.05)
+    assert mixed != whole  # bf16 keeps 3 digits, so it is seen in the loss
+    done = train(*common, "--dtype", "fp16", "--output", tmp_path / "fp16")
+    assert done.returncode == 2
+    assert "fp16 needs a GPU" in done.err
+
+
+def test_the_file_of_a_run_says_its_precision_unless_another_is_asked_for(tmp_path):
+    path = tmp_path / "run.json"
+    data = [{"kind": "masks", "root": "."}]
+    path.write_text(json.dumps({"output": "out", "model": "m", "data": data, "mixed_precision": "bf16"}))
+    assert TrainSettings(config=str(path)).to_config().mixed_precision == "bf16"
+    assert TrainSettings(config=str(path), dtype="fp32").to_config().mixed_precision == "no"
+
+
+def test_one_device_is_not_shared_by_several_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("sam2_hf.training.trainer.placement", lambda device: (device, None))
+    with pytest.raises(ConfigError, match="'cuda:1' is one device, but each process has its own"):
+        _takes_cpu("cuda:1", "no")
 
 
 def test_help_needs_no_torch():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sam2_hf import Sam2MaskGenerator
+from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.evaluation.automatic_masks import THRESHOLDS, AutomaticMasks, iou_matrix, matched
 from sam2_hf.evaluation.metrics import region_similarity
 from sam2_hf.processing.rle import Masks
-from sam2_hf.training.formats import open_dataset
 from tests.evaluation.toy import picture_data_set
 from tests.tiny import micro_model, micro_processor
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam2_hf.datasets.mask_folders import truth_folders
 from sam2_hf.errors import SourceError
 from sam2_hf.evaluation.baselines import FirstMaskRepeated
 from sam2_hf.evaluation.folder_scores import ScoringRules, score_folders, score_video
-from sam2_hf.evaluation.mask_folders import truth_folders
 from sam2_hf.evaluation.scores import score_table
 from tests.evaluation.toy import HEIGHT, WIDTH, disc, moving_ids, write_objects, write_palette
 

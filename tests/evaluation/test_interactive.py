@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from sam2_hf.datasets.clips import ArrayClip
+from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.evaluation.interactive import CLICKS, ROUNDS, annotation_seconds, offline, online
 from sam2_hf.evaluation.interactive_videos import Interactive
 from sam2_hf.evaluation.scores import ObjectTally
 from sam2_hf.evaluation.simulated_user import frames_of
-from sam2_hf.training.formats import ArrayClip, open_dataset
 from tests.evaluation.toy import HEIGHT, WIDTH, davis_data_set, disc, moving_ids
 from tests.golden.recipe import golden_scene
 from tests.tiny import micro_model, micro_processor

@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam2_hf.datasets.mask_folders import ObjectMasks, PaletteMasks, read_masks, truth_folders
 from sam2_hf.errors import SourceError
-from sam2_hf.evaluation.mask_folders import (
-    ObjectMasks,
-    ObjectWriter,
-    PaletteMasks,
-    PaletteWriter,
-    pack,
-    read_masks,
-    truth_folders,
-)
+from sam2_hf.evaluation.mask_writers import ObjectWriter, PaletteWriter, pack
 from sam2_hf.pipelines.writing.mask_files import davis_palette
 from tests.evaluation.toy import disc, moving_ids, write_objects, write_palette
 

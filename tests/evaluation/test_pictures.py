@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.errors import MissingExtraError
 from sam2_hf.evaluation.pictures import PictureProtocol
-from sam2_hf.training.formats import open_dataset
 from tests.evaluation.toy import davis_data_set, moving_ids, picture_data_set
 from tests.tiny import micro_model, micro_processor
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from sam2_hf import Sam2InferenceSession, TrackingPolicy
+from sam2_hf.datasets.clips import ArrayClip
+from sam2_hf.datasets.mask_folders import ObjectMasks, PaletteMasks, truth_folders
+from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.errors import SourceError
 from sam2_hf.evaluation.folder_scores import ScoringRules, score_folders
-from sam2_hf.evaluation.mask_folders import ObjectMasks, PaletteMasks, truth_folders
 from sam2_hf.evaluation.semi_supervised import SemiSupervised, official_policy
 from sam2_hf.pipelines.writing.mask_files import davis_palette
 from sam2_hf.processing.pixels import open_picture
-from sam2_hf.training.formats import ArrayClip, open_dataset
 from tests.evaluation.toy import davis_data_set, moving_ids, sav_data_set
 from tests.tiny import micro_model, micro_processor
 

@@ -9,11 +9,11 @@ from composing_pieces import Lending, Pieces, cut
 from composing_scene import Composer, ComposingOptions, Layer, _clear
 from PIL import Image
 
+from sam2_hf.datasets.clips import ArrayClip
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.build import build_sources
 from sam2_hf.training.config import read_config
 from sam2_hf.training.decoded import FramesInMemory
-from sam2_hf.training.formats import ArrayClip
 from sam2_hf.training.own_sources import Lender
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -5,7 +5,7 @@ import pytest
 from pack import main, pack, shrunk_ids
 from PIL import Image
 
-from sam2_hf.training.formats import open_dataset
+from sam2_hf.datasets.registry import open_dataset
 from tests.golden.recipe import golden_scene, golden_scene_ids
 from tests.training.toy import davis_folder
 

@@ -7,12 +7,12 @@ import pickle
 import numpy as np
 import pytest
 
+from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.errors import SourceError
 from sam2_hf.training import decoded
 from sam2_hf.training.build import build_sources
 from sam2_hf.training.config import TrainConfig, from_dict
 from sam2_hf.training.decoded import FramesInMemory, FramesOnDisk
-from sam2_hf.training.formats import open_dataset
 from sam2_hf.training.sources import ClipSource, SamplingOptions
 from tests.training.toy import davis_folder, masks_folder
 

@@ -5,14 +5,15 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
+from sam2_hf.datasets.clips import ArrayClip
+from sam2_hf.datasets.tables import masks_of
 from sam2_hf.errors import SourceError
 from sam2_hf.training.batches import collate
-from sam2_hf.training.formats import ArrayClip
 from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
 from sam2_hf.training.scene_textures import PictureLibrary
 from sam2_hf.training.scenes import SceneOptions, SceneRenderer
 from sam2_hf.training.sources import ClipSource, SamplingOptions, SceneSource
-from sam2_hf.training.streams import StreamSource, masks_of
+from sam2_hf.training.streams import StreamSource
 from sam2_hf.training.transforms import AugmentOptions
 
 SIZE = (24, 36)

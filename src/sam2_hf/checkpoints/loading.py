@@ -47,8 +47,7 @@ def load(
         CheckpointError: there is no such model, or it cannot be read.
         ConfigError: a device or dtype that is not to be had here.
     """
-    device = _device(device)
-    torch_dtype = _dtype(dtype, device)
+    device, torch_dtype = placement(device, dtype)
     name, why = resolve(name, offline)
     with no_bars():
         model, processor, what = _load(name, revision, offline)
@@ -71,10 +70,20 @@ def processor_of(model: Sam2Model, name: str | Path | None = None, **where) -> S
     return Sam2Processor.from_pretrained(name, **where)
 
 
+def placement(device: str | int | torch.device = "auto", dtype: str | torch.dtype = "auto") -> tuple[str, torch.dtype]:
+    """The device and dtype that `load` takes for these arguments.
+
+    Raises:
+        ConfigError: one that is not to be had here.
+    """
+    device = _device(device)
+    return device, _dtype(dtype, device)
+
+
 def default_placement() -> tuple[str, str]:
     """Device and dtype that `auto` means on this machine."""
-    device = _device("auto")
-    return device, str(_dtype("auto", device)).removeprefix("torch.")
+    device, dtype = placement()
+    return device, str(dtype).removeprefix("torch.")
 
 
 def resolve(name: str, offline: bool = False) -> tuple[str, str]:

@@ -42,6 +42,14 @@ def train(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Where to start; default: the embedded one.")
     ] = DEFAULTS.model,
+    device: options.Device = DEFAULTS.device,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Mixed precision: auto, fp32 (none), bf16 or fp16; default: as the file says, else auto.",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = DEFAULTS.dtype,
     output: options.Output = DEFAULTS.output,
     overwrite: options.Overwrite = DEFAULTS.overwrite,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = DEFAULTS.resume,
@@ -67,6 +75,8 @@ def train(
         learning_rate=learning_rate,
         image_size=image_size,
         max_steps=max_steps,
+        device=device,
+        dtype=dtype,
         model=model,
         output=output,
         overwrite=overwrite,

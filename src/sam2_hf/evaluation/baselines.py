@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sam2_hf.datasets.mask_folders import ObjectMasks, PaletteMasks
 from sam2_hf.errors import MissingExtraError
-from sam2_hf.evaluation.mask_folders import ObjectMasks, PaletteMasks
 
 GRABCUT_ROUNDS = 5
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sam2_hf.datasets.mask_folders import ObjectMasks, PaletteMasks, read_masks
 from sam2_hf.errors import SourceError
-from sam2_hf.evaluation.mask_folders import ObjectMasks, PaletteMasks, read_masks
 from sam2_hf.evaluation.scores import ObjectTally, VideoScore, video_results, video_score
 
 

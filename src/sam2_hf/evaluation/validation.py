@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2_hf.datasets.clips import LabelledClip
 from sam2_hf.errors import SourceError
 from sam2_hf.evaluation.pictures import PictureProtocol
 from sam2_hf.evaluation.semi_supervised import SemiSupervised
-from sam2_hf.training.formats import LabelledClip
 
 CLICKS = 5
 

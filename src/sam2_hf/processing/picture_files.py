@@ -3,19 +3,41 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.processing.video import PICTURE_SUFFIXES, natural_key
 
 LOSSY_FORMATS = ("JPEG", "MPO")
+QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF orientations
 JPEG_NOISE = 48  # how far black and white may be off around an edge
 
 
 def read_picture(path: Path) -> Image.Image:
     """A picture file as RGB, turned upright; `DecodeError` or `SourceError` if it cannot be read."""
     return open_picture(path).convert("RGB")
+
+
+def is_turned(path: Path) -> bool:
+    """Whether a picture's EXIF data turns it by a quarter, so that its sides are swapped when it is opened."""
+    with Image.open(path) as picture:
+        return picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+
+
+def size_in_header(path: Path, upright: bool = True) -> tuple[int, int] | None:
+    """(height, width) of a picture file as its header says, without decoding it; None where that cannot be read.
+
+    Args:
+        upright: turned as its EXIF data says, where that stands before the pixels.
+    """
+    try:
+        with Image.open(path) as picture:
+            is_known = picture.format != "PNG" or "exif" in picture.info  # a PNG would be decoded to look for it
+            has_turned = upright and is_known and picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+            return picture.size if has_turned else picture.size[::-1]
+    except Exception:  # each format of Pillow raises its own kinds for damaged data
+        return None
 
 
 def read_ids(path: Path) -> np.ndarray:

@@ -6,13 +6,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from sam2_hf.datasets.mask_folders import truth_folders
 from sam2_hf.disk.run_folder import Inputs, RunFolder
 from sam2_hf.disk.whole import write_json
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.evaluation import report, runner
 from sam2_hf.evaluation.clip_records import CLIPS, ClipRecords, made_by
 from sam2_hf.evaluation.folder_scores import ScoringRules, score_folders
-from sam2_hf.evaluation.mask_folders import truth_folders
 from sam2_hf.evaluation.protocols import Choices, make_protocol
 from sam2_hf.evaluation.run_record import library_versions, policy_record
 from sam2_hf.evaluation.scores import score_table
@@ -182,7 +182,7 @@ class _Evaluation:
     # Parts
 
     def _clips(self) -> list:
-        from sam2_hf.training.formats import open_dataset
+        from sam2_hf.datasets.registry import open_dataset
 
         settings = self.settings
         more = {"void_value": None} if settings.kind == "davis" and settings.keep_void else {}

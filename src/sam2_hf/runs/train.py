@@ -85,6 +85,7 @@ def _train(config: TrainConfig, base: Path | None, network, processor, settings:
         validate=validate,
         processor=processor,
         report=lambda record: say(_line(record, trainer.total_steps)),
+        device=settings.device,
     )
     is_main = trainer.accelerator.is_main_process
     if validate is not None and not settings.resume and is_main:

@@ -12,6 +12,7 @@ from sam2_hf.runs.settings import next_folder
 if TYPE_CHECKING:
     from sam2_hf.training.config import TrainConfig
 
+PRECISIONS = {"torch.float32": "no", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
 START = "embedded"  # the model that is fine-tuned where none is named
 
 
@@ -27,6 +28,9 @@ class TrainSettings:
         hold_out: share of the clips that is validated on and not trained on.
         validate_every: epochs between two validations, 0 for never; None: as the file or the class has it.
         epochs, max_steps, batch_size, learning_rate, image_size: see `TrainConfig` and `fine_tuning`.
+        device: "auto", or as `sam2_hf.checkpoints.loading.load` takes it.
+        dtype: of the mixed precision: "fp32" for none, "bf16", "fp16", or "auto" as in `load`; None: as the file says,
+            else "auto".
         model: where to start; None: as the file says, else the embedded one.
         output: folder of the run; None: as the file says, else `runs/train/<n>`.
         overwrite: remove what an earlier run wrote there; nothing else is ever replaced.
@@ -46,6 +50,8 @@ class TrainSettings:
     learning_rate: float | None = None
     image_size: int | None = None
     max_steps: int | None = None
+    device: str = "auto"
+    dtype: str | None = None
     model: str | None = None
     output: str | None = None
     overwrite: bool = False
@@ -77,18 +83,28 @@ class TrainSettings:
             return self.output
         return str(next_folder("train"))
 
+    def _mixed_precision(self) -> str | None:
+        """As `TrainConfig` names it; None where the file of the run says it."""
+        from sam2_hf.checkpoints.loading import placement
+
+        dtype = placement(self.device, "auto" if self.dtype is None else self.dtype)[1]
+        return None if self.config is not None and self.dtype is None else PRECISIONS[str(dtype)]
+
     def to_config(self) -> TrainConfig:
         """The whole run.
 
         Raises:
-            ConfigError: a value that cannot be meant, or a field of the file that does not exist.
+            ConfigError: a value that cannot be meant, a device that is not here, or a field of the file that does not
+                exist.
             SourceError: the file is not there.
         """
         from sam2_hf.training.config import fine_tuning, read_config
 
         self.check()
+        mixed_precision = self._mixed_precision()
         names = ("model", "epochs", "max_steps", "validate_every")
         given = {name: getattr(self, name) for name in names} | {"output": self.chosen_output()}
+        given["mixed_precision"] = mixed_precision
         given = {name: value for name, value in given.items() if value is not None}
         if self.config is not None:
             return read_config(self.config, **given)

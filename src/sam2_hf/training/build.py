@@ -1,23 +1,28 @@
 """From a configuration to what a run needs: sources of clips, and a model with random weights."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from sam2_hf.datasets.clips import LabelledClip
+from sam2_hf.datasets.registry import open_dataset
+from sam2_hf.datasets.tables import open_table
 from sam2_hf.errors import SourceError
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.training.config import PYTHON, SCENES, TABLE, DataConfig, TrainConfig
 from sam2_hf.training.decoded import FramesInMemory, FramesOnDisk
-from sam2_hf.training.formats import LabelledClip, open_dataset
 from sam2_hf.training.mixing import MixedSource
 from sam2_hf.training.own_sources import Lender, open_own_source
 from sam2_hf.training.scene_textures import PictureLibrary
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.sources import ClipSource, SceneSource, Source
-from sam2_hf.training.streams import StreamSource, open_table
+from sam2_hf.training.streams import StreamSource
 from sam2_hf.training.transforms import NO_AUGMENTATION
+
+CHECKED_FRAMES = 10_000  # whose headers are read before a run: a few seconds on a local disk
 
 
 def build_sources(config: TrainConfig, root: str | Path | None = None) -> list[MixedSource]:
@@ -127,10 +132,29 @@ class _Folders:
         clips = open_dataset(entry.kind, self.base / entry.root, **entry.options)
         chosen = _chosen(entry, clips)
         if self.cache is None or entry.max_side is None:
+            check_sizes(chosen)
             return Lender(clips=chosen, frames=FramesInMemory(chosen, entry.max_side))
         made_from = f"{(self.base / entry.root).resolve()} {sorted(entry.options.items())}"
         folder = self.cache / f"{Path(entry.root).name}-{entry.max_side}-{zlib.crc32(made_from.encode()):08x}"
         return Lender(clips=chosen, frames=FramesOnDisk.open(clips, folder, entry.max_side).of(chosen))
+
+
+def check_sizes(clips: Sequence[LabelledClip], most: int = CHECKED_FRAMES) -> None:
+    """Looks for masks of another size than their pictures before a run begins; a cache reads everything anyway.
+
+    Args:
+        most: labelled frames that are looked at; what comes after them is found when its turn comes.
+
+    Raises:
+        SourceError: a mask of another size, or a file that is damaged in its header.
+    """
+    for clip in clips:
+        most -= len(clip.labelled_frames)
+        if most < 0:
+            return
+        for frame in clip.doubtful_frames():
+            clip.frame(frame)
+            clip.masks(frame)
 
 
 def _folders(config: TrainConfig, root: str | Path | None) -> _Folders:

@@ -23,10 +23,10 @@ class DataConfig:
     """One source of clips.
 
     Attributes:
-        kind: of `formats.open_dataset`, "scenes" for made-up ones, "table" for a data set of the Hub, or "python" for a
-            source of your own, see `own_sources`.
+        kind: of `datasets.registry.open_dataset`, "scenes" for made-up ones, "table" for a data set of the Hub, or
+            "python" for a source of your own, see `own_sources`.
         root: folder of the data set, name of the table, or a Python file beside the configuration.
-        options: of its kind, see `formats`, `streams` and `own_sources`.
+        options: of its kind, see `datasets.formats`, `datasets.tables` and `own_sources`.
         include, exclude: names of clips, with * for anything; empty `include` takes all. "@FILE" stands for names in a
             file beside the configuration.
         sampling, augment: which part of a clip, and how it is changed.

@@ -20,8 +20,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from PIL import Image
 
+from sam2_hf.datasets.clips import LabelledClip
 from sam2_hf.errors import SourceError
-from sam2_hf.training.formats import LabelledClip
 
 INDEX, BYTES = "index.json", "frames.bin"
 

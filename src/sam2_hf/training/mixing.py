@@ -4,13 +4,15 @@ Everything is a pure function of (seed, epoch, source, item), so that a run can 
 of workers, and two processes see together what one would see alone.
 """
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from sam2_hf.training.batches import ClipSample
+from sam2_hf.errors import Sam2Error
+from sam2_hf.training.batches import ClipBatch, ClipSample, collate
 from sam2_hf.training.sources import Source
 from sam2_hf.training.transforms import AugmentOptions, augment, normalise
 
@@ -105,3 +107,28 @@ class MixedDataset(Dataset):
             seed=(self.seed, *key, 1),
             name=clip.name,
         )
+
+
+class CarriedErrors(Dataset):
+    """The same samples, but errors of ours are handed on as values, to be raised by the run itself.
+
+    A worker of torch's DataLoader would put them into a traceback of its own. That of the data is kept as a note.
+    """
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> ClipSample | Sam2Error:
+        try:
+            return self.dataset[key]
+        except Sam2Error as error:
+            error.add_note("".join(traceback.format_tb(error.__traceback__)))
+            return error
+
+
+def collate_or_error(samples: Sequence[ClipSample | Sam2Error]) -> ClipBatch | Sam2Error:
+    """The samples as a batch, or the first error among them."""
+    return next((sample for sample in samples if isinstance(sample, Sam2Error)), None) or collate(samples)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2_hf.datasets.clips import LabelledClip
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.decoded import DecodedFrames
-from sam2_hf.training.formats import LabelledClip
 from sam2_hf.training.sources import Source
 
 OPENER = "open_source"

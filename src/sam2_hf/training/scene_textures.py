@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from sam2_hf.training.formats import LabelledClip
+from sam2_hf.datasets.clips import LabelledClip
 
 LONGEST_SIDE = 512  # real pictures are kept at this size
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sam2_hf.datasets.clips import LabelledClip
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.decoded import DecodedFrame, DecodedFrames, FramesInMemory
-from sam2_hf.training.formats import LabelledClip
 from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.transforms import RawClip
 

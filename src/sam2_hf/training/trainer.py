@@ -4,6 +4,7 @@ Everything random is derived from (seed, epoch, step, process), so a resumed run
 """
 
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +15,21 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from sam2_hf.errors import TrainingError
+from sam2_hf.checkpoints.loading import placement
+from sam2_hf.errors import ConfigError, Sam2Error, TrainingError
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.training.batches import ClipBatch, collate
+from sam2_hf.training.batches import ClipBatch
 from sam2_hf.training.checkpoints import BEST, MODEL, TrainingFolder
 from sam2_hf.training.config import TrainConfig
 from sam2_hf.training.dense_supervision import DenseHead
-from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
+from sam2_hf.training.mixing import (
+    CarriedErrors,
+    MixedDataset,
+    MixedSource,
+    collate_or_error,
+    epoch_batches,
+    epoch_length,
+)
 from sam2_hf.training.optimisation import (
     WeightAverage,
     freeze,
@@ -48,6 +57,11 @@ class Sam2Trainer:
             `score` decides which model is the best.
         processor: saved beside the model, so that the folder is complete.
         report: called with every record of the log, on the main process.
+        device: "auto" for the accelerator of this machine or its CPU, "cpu", "cuda", "cuda:1", "mps" or "xpu"; of
+            several processes each has one of its own.
+
+    Raises:
+        ConfigError: a device or precision that is not to be had here.
     """
 
     def __init__(
@@ -60,13 +74,14 @@ class Sam2Trainer:
         validate: Validate | None = None,
         processor=None,
         report: Callable[[dict], None] | None = None,
+        device: str = "auto",
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         self.config, self.sources, self.validation = config, list(sources), list(validation)
         self.validate, self.processor, self.report = validate, processor, report
         self.accelerator = Accelerator(
-            cpu=not torch.accelerator.is_available(),  # without it several processes on CPU do not find each other
+            cpu=_takes_cpu(device, config.mixed_precision),  # else several processes on CPU do not find each other
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.accumulate,
             log_with=list(config.trackers) or None,
@@ -197,9 +212,9 @@ class Sam2Trainer:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         batches = [keys[rank::processes] for keys in self._epoch(epoch)[skip:]]
         return DataLoader(
-            self.dataset,
+            CarriedErrors(self.dataset),
             batch_sampler=batches,
-            collate_fn=collate,
+            collate_fn=collate_or_error,
             num_workers=self.config.workers,
             prefetch_factor=4 if self.config.workers else None,
         )
@@ -208,6 +223,8 @@ class Sam2Trainer:
         sums, count, began, record = defaultdict(float), 0, time.monotonic(), None
         length = self.batches_per_epoch[epoch]
         for number, batch in enumerate(islice(self._loader(epoch, skip), length - skip), skip):
+            if isinstance(batch, Sam2Error):
+                raise batch
             parts = self._batch(batch.to(self.accelerator.device), (epoch, number))
             for name, value in parts.items():
                 sums[name] += value
@@ -383,6 +400,19 @@ class Sam2Trainer:
             self._save_state()
         self._set_mode()
         self.accelerator.wait_for_everyone()
+
+
+def _takes_cpu(device: str, mixed_precision: str) -> bool:
+    """Makes a device the one of this process, and says whether that is the CPU."""
+    taken = placement(device)[0]
+    if ":" in taken:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(f"device {device!r} is one device, but each process has its own; pass its kind alone")
+        torch.accelerator.set_device_index(torch.device(taken).index)
+    is_cpu = taken == "cpu" if device != "auto" else not torch.accelerator.is_available()
+    if is_cpu and mixed_precision == "fp16":
+        raise ConfigError("fp16 needs a GPU, this run is on the CPU; take bf16 or fp32")
+    return is_cpu
 
 
 def _mixed(*numbers: int) -> int:

@@ -303,6 +303,56 @@ def test_archive_gives_one_picture_per_name_and_a_bad_member_fails_alone(tmp_pat
     assert items[2].open().size == SIZE[::-1]
 
 
+def test_members_with_dots_in_their_names_are_pictures_of_their_own(tmp_path):
+    """But for parts of a sample, which are named by a word after the first dot."""
+    names = ["2024.01.02.png", "2024.01.03.png", "2024.png", "x/v1.2-final.PNG", "b.depth.png", "b.png", "c.left.png"]
+    path = put_tar(tmp_path / "days.tar", {name: png() for name in (*names, ".hidden.png", "b.txt")})
+    assert keys(path) == ["2024.01.02", "2024.01.03", "2024", "x/v1.2-final", "b", "c.left"]
+
+
+def test_members_whose_paths_mean_one_file_below_the_output_are_all_kept(tmp_path):
+    members = {"../a.png": png(1), "a.png": png(2), "/a.png": png(3), "a-2.png": png(4)}
+    items = list(pictures_from([str(put_tar(tmp_path / "shard.tar", members))]))
+    assert [item.key for item in items] == ["a", "a-2", "a-3", "a-2-2"]
+    for number, item in enumerate(items, 1):
+        assert np.array_equal(np.asarray(item.open()), scene(*SIZE, seed=number))
+
+
+def broken_tar(path: Path, how: str) -> Path:
+    """An archive that is none, or one with a header of 10 TB: of a picture, or of a name."""
+    path.write_bytes(b"no archive")
+    if how != "no archive":
+        header = tarfile.TarInfo("huge.png" if how == "picture" else "././@LongLink")
+        header.size, header.type = 10**13, tarfile.REGTYPE if how == "picture" else tarfile.GNUTYPE_LONGNAME
+        path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + png().ljust(4096, b"\0"))
+    return path
+
+
+@pytest.mark.parametrize("how", ["no archive", "picture", "name"])
+@pytest.mark.parametrize("given", ["several", "glob", "braces"])
+def test_a_broken_archive_of_several_sources_fails_alone(tmp_path, how, given):
+    good, broken = put_tar(tmp_path / "s1.tar", {"a.png": png(1)}), broken_tar(tmp_path / "s2.tar", how)
+    last = put_tar(tmp_path / "s3.tar", {"c.png": png(3)})
+    sources = {"several": [good, broken, last], "glob": [tmp_path / "*.tar"], "braces": [tmp_path / "s{1..3}.tar"]}
+    first, *failing, third = pictures_from([str(source) for source in sources[given]])
+    assert first.open().size == third.open().size == SIZE[::-1]
+    assert failing
+    for item in failing:
+        with pytest.raises(DecodeError, match=r"s2\.tar"):
+            item.open()
+
+
+def test_a_broken_archive_behind_an_address_fails_alone_and_is_named_by_it(web, tmp_path):
+    web.files["/d/bad.tar"] = b"no archive"
+    good = put_tar(tmp_path / "good.tar", {"a.png": png()})
+    bad, last = pictures_from([f"{web.url}/d/bad.tar", str(good)], SourceOptions())
+    with pytest.raises(DecodeError, match=r"http://127\.0\.0\.1:\d+/d/bad\.tar: not a readable tar"):
+        bad.open()
+    assert last.open().size == SIZE[::-1]
+    with pytest.raises(DecodeError, match=r"/d/bad\.tar: not a readable tar"):
+        list(pictures_from([f"{web.url}/d/bad.tar"], SourceOptions()))
+
+
 def test_members_of_one_name_in_two_archives_behind_addresses_are_told_apart(web, tmp_path):
     for number in (1, 2):
         members = {"a.png": png(number), "b.png": png()[:100]}

@@ -128,7 +128,7 @@ def test_labelme_polygons_have_a_shape_per_part_and_the_area_of_the_mask():
 
 @pytest.mark.parametrize("polygons", [True, False])
 def test_labelme_files_are_read_by_the_training(tmp_path, polygons):
-    from sam2_hf.training.annotation_formats import open_labelme
+    from sam2_hf.datasets.formats.labelme import open_labelme
 
     Image.fromarray(scene(HEIGHT, WIDTH)).save(tmp_path / "desk.jpg")
     (tmp_path / "desk.json").write_text(json.dumps(classed().to_labelme(polygons=polygons)))

@@ -1,12 +1,13 @@
 """Many pictures in one thing: archives, videos, data sets of the Hub."""
 
 import io
+import itertools
 import re
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -17,6 +18,7 @@ from sam2_hf.processing.video_file import VideoFileFrames
 
 HUB = "hub:"
 DEFAULT_SPLIT = "train"
+BROKEN_TAR = (tarfile.TarError, ValueError, OverflowError, EOFError)  # what headers of nonsense end in
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -35,7 +37,10 @@ def expand_braces(name: str) -> list[str]:
 
 
 def tar_items(path: Path) -> list[PictureItem]:
-    """Pictures of an archive in its order; of members that share a name up to the first dot, the first picture.
+    """Pictures of an archive in its order.
+
+    Of members that share a name up to the first dot, as `a.jpg`, `a.seg.png` and `a.json` do, the first picture is
+    taken. `2024.01.02.png` is a picture of its own: where there is no `2024.png`, or nothing but numbers between.
 
     An archive that is cut off ends with an item that cannot be opened.
 
@@ -43,31 +48,63 @@ def tar_items(path: Path) -> list[PictureItem]:
         DecodeError: it is no archive, or not a plain one.
         SourceError: there is no picture in it.
     """
-    items: dict[str, PictureItem] = {}
-    count = 0
+    members, count, problem = [], 0, None
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 count += 1
-                folder, _, name = member.name.rpartition("/")
-                stem, dot, suffix = name.partition(".")
-                key = safe_key(f"{folder}/{stem}")
-                if stem and member.isreg() and dot + suffix.lower() in PICTURE_SUFFIXES and key not in items:
-                    where = f"{path}!{member.name}"
-                    read = partial(_read_member, path, member.offset_data, member.size, where)
-                    items[key] = PictureItem(key=key, source=where, open=read)
-    except tarfile.TarError as error:
-        if not items:
-            raise DecodeError(f"{path}: not a readable tar archive ({error}); is it complete?") from error
-        problem = DecodeError(f"{path}: is cut off or damaged after {count} members ({error})")
-        key = f"{path.stem}-damaged"
-        items[key] = PictureItem(key=key, source=f"{path}!", open=partial(_refuse, problem))
-    if not items:
+                if member.isreg() and _picture_stem(member.name):
+                    members.append(member)
+    except (*BROKEN_TAR, MemoryError) as error:  # a header may ask for more bytes than there are anywhere
+        problem = str(error) or type(error).__name__
+        if not members:
+            raise DecodeError(f"{path}: not a readable tar archive ({problem}); is it complete?") from error
+    if not members:
         raise SourceError(f"{path}: there is no picture in this archive")
+    items: dict[str, PictureItem] = {}
+    for stem, member in _pictures_of(members).items():
+        where, key = f"{path}!{member.name}", _free(safe_key(stem), items)
+        read = partial(_read_member, path, member.offset_data, member.size, where)
+        items[key] = PictureItem(key=key, source=where, open=read)
+    if problem is not None:
+        error = DecodeError(f"{path}: is cut off or damaged after {count} members ({problem})")
+        key = _free(f"{path.stem}-damaged", items)
+        items[key] = PictureItem(key=key, source=f"{path}!", open=partial(_refuse, error))
     return list(items.values())
 
 
+def _picture_stem(name: str) -> str:
+    """The path of a member without the suffix of a picture; empty if it has none, or is hidden."""
+    path = PurePosixPath(name)
+    is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    return name[: -len(path.suffix)] if is_picture else ""
+
+
+def _pictures_of(members: list[tarfile.TarInfo]) -> dict[str, tarfile.TarInfo]:
+    """Members by their names without a suffix, the first of each; without those that belong to another picture."""
+    found: dict[str, tarfile.TarInfo] = {}
+    for member in members:
+        found.setdefault(_picture_stem(member.name), member)
+    return {stem: member for stem, member in found.items() if not _is_part(stem, found)}
+
+
+def _is_part(stem: str, stems: Container[str]) -> bool:
+    """Whether a picture such as `a.seg` is a part of the sample `a`."""
+    folder, slash, name = stem.rpartition("/")
+    sample, _, part = name.partition(".")
+    return any(letter.isalpha() for letter in part) and f"{folder}{slash}{sample}" in stems
+
+
+def _free(key: str, taken: Container[str]) -> str:
+    """A key that no other picture has: `a.png` and `../a.png` are two."""
+    numbered = (f"{key}-{number}" for number in itertools.count(2))
+    return key if key not in taken else next(other for other in numbered if other not in taken)
+
+
 def _read_member(path: Path, offset: int, size: int, where: str) -> Image.Image:
+    there = path.stat().st_size - offset
+    if size > there:
+        raise DecodeError(f"{where}: has {size} bytes by its header, the archive has {there} more; is it complete?")
     with path.open("rb") as file:
         file.seek(offset)
         return decode_picture(io.BytesIO(file.read(size)), where)

@@ -91,19 +91,23 @@ class Pictures:
 def pictures_from(sources: Sequence[str], options: SourceOptions | None = None) -> Pictures:
     """Pictures of all sources, none of them opened yet.
 
+    Of several sources, an archive or video that cannot be read is one picture that fails, and does not fail the others.
+
     Args:
         sources: picture, folder, quoted glob, `list.txt`, `list.csv`, "-" for a list on standard input, address,
             `shard-{000..009}.tar`, `hub:user/name[:split[:column]]`, or video.
 
     Raises:
-        SourceError: a source without a picture, or one that cannot be read at all.
+        SourceError: a source without a picture, or the only one cannot be read at all.
         PromptError: a row of a list that cannot be read.
     """
     options = options or SourceOptions()
-    return Pictures([part for source in sources for part in _parts(str(source), options)])
+    is_alone = len(sources) == 1
+    parts = [part for source in sources for part in _parts(str(source), options, is_alone)]
+    return Pictures(parts if is_alone else [_failing_alone(part) for part in parts])
 
 
-def _parts(source: str, options: SourceOptions) -> list[_Part]:
+def _parts(source: str, options: SourceOptions, is_alone: bool) -> list[_Part]:
     if source == STDIN:
         return [_Part(name="stdin", items=list_items(STDIN, options.offline))]
     if source.startswith(HUB):
@@ -114,10 +118,10 @@ def _parts(source: str, options: SourceOptions) -> list[_Part]:
     if path.is_dir():
         return [_folder_part(path, options.recursive)]
     if path.exists():
-        return [_file_part(path, path.name, options)]
+        return [(_file_part if is_alone else _tolerant_part)(path, path.name, options)]
     names = expand_braces(source)
     if len(names) > 1:
-        return [_file_part(_existing(name), Path(name).name, options) for name in names]
+        return [_tolerant_part(_existing(name), Path(name).name, options) for name in names]
     return [_glob_part(source, options)]
 
 
@@ -131,6 +135,34 @@ def _file_part(path: Path, key: str, options: SourceOptions) -> _Part:
     if suffix in VIDEO_SUFFIXES:
         return _Part(name=path.resolve().parent.name, items=video_items(path, key, *_span(options)))
     return _Part(name=path.resolve().parent.name, items=[file_item(path, key)])
+
+
+def _tolerant_part(path: Path, key: str, options: SourceOptions) -> _Part:
+    """One of several files; a broken archive or video is one item that cannot be opened, and does not fail the others.
+
+    A list is written by hand: what is wrong in it is told before the run.
+    """
+    if path.suffix.lower() in LIST_SUFFIXES:
+        return _file_part(path, key, options)
+    try:
+        return _file_part(path, key, options)
+    except SourceError as error:
+        return _Part(name=path.resolve().parent.name, items=[failing_item(key, str(path), error)])
+
+
+def _failing_alone(part: _Part) -> _Part:
+    """A part that streams, and ends with an item that cannot be opened where it breaks."""
+    stream = part.stream
+    if stream is None:
+        return part
+
+    def items() -> Iterator[PictureItem]:
+        try:
+            yield from stream()
+        except SourceError as error:
+            yield failing_item(f"{part.name}-damaged", part.name, error)
+
+    return replace(part, stream=items)
 
 
 def _folder_part(folder: Path, recursive: bool) -> _Part:
@@ -164,16 +196,12 @@ def _glob_part(pattern: str, options: SourceOptions) -> _Part:
             f"{pattern}: no picture found; give a file, a folder, a quoted glob, a list, an address or a video"
         )
     matches.sort(key=lambda path: path_order(path.relative_to(root)))
-    items = [item for match in matches for item in _items_of(match, match.relative_to(root).as_posix(), options)]
+    items = [
+        item
+        for match in matches
+        for item in _tolerant_part(match, match.relative_to(root).as_posix(), options).items or ()
+    ]
     return _Part(name=root.resolve().name, items=items)
-
-
-def _items_of(path: Path, key: str, options: SourceOptions) -> Sequence[PictureItem]:
-    """Items of one match; a broken archive or video is one item that cannot be opened, and does not fail the others."""
-    try:
-        return _file_part(path, key, options).items or ()
-    except SourceError as error:
-        return [failing_item(key, str(path), error)]
 
 
 def _without_results(paths: Sequence[Path], root: Path) -> list[Path]:
@@ -204,7 +232,11 @@ def _web_part(url: str, options: SourceOptions) -> _Part:
 
 def _web_members(url: str, options: SourceOptions) -> Iterator[PictureItem]:
     path = download(url, offline=options.offline)
-    for item in tar_items(path):
+    try:
+        items = tar_items(path)
+    except SourceError as error:
+        raise type(error)(str(error).replace(str(path), url)) from error
+    for item in items:
         yield replace(item, source=item.source.replace(str(path), url, 1), open=partial(_open_as, item, path, url))
 
 

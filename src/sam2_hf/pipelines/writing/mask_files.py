@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sam2_hf.datasets.mask_folders import IDS
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.exports import MAX_BYTE_ID, png_bytes
 
 DAVIS_NUMBERS = 254  # 0 is the background, and 255 marks pixels that do not count
-IDS = "ids.json"
 
 
 class ObjectNumbers:

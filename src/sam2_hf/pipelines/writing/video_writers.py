@@ -17,9 +17,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, Protocol
 
+from sam2_hf.datasets.mask_folders import IDS
 from sam2_hf.disk.whole import check_free
 from sam2_hf.pipelines.video import VideoFrameResult
-from sam2_hf.pipelines.writing.mask_files import IDS, DavisPngs, IndexPngs, SavPngs
+from sam2_hf.pipelines.writing.mask_files import DavisPngs, IndexPngs, SavPngs
 from sam2_hf.pipelines.writing.result_lines import Jsonl
 from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, MotsTxt, MotTxt, YtvisJson
 from sam2_hf.pipelines.writing.video_files import AlphaVideo, GifVideo, MatteVideo, OverlayVideo

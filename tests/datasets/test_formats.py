@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from sam2_hf.datasets import registry
+from sam2_hf.datasets.clips import ArrayClip
+from sam2_hf.datasets.registry import dataset_format, dataset_formats, open_dataset
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.picture_files import natural_order
-from sam2_hf.training.formats import ArrayClip, open_dataset
 
 HEIGHT, WIDTH = 12, 20
 
@@ -112,6 +114,23 @@ def test_mask_of_another_size_is_refused(tmp_path):
         clip.masks(0)
 
 
+def test_sizes_are_compared_in_headers_before_a_run(tmp_path):
+    root = davis(tmp_path / "davis")
+    (clip,) = open_dataset("davis", root)
+    assert list(clip.doubtful_frames()) == []
+    ids(root / "Annotations/480p/dog/00002.png", np.ones((HEIGHT, WIDTH + 1)))
+    (clip,) = open_dataset("davis", root)
+    assert list(clip.doubtful_frames()) == [2]
+    (root / "JPEGImages/480p/dog/00000.jpg").write_bytes(b"no picture")
+    (clip,) = open_dataset("davis", root)
+    assert list(clip.doubtful_frames()) == [0, 2]
+    picture(tmp_path / "sav/JPEGImages_24fps/v/00000.jpg")
+    ids(tmp_path / "sav/Annotations_6fps/v/000/00000.png", np.ones((HEIGHT, WIDTH)), "L")
+    ids(tmp_path / "sav/Annotations_6fps/v/001/00000.png", np.ones((HEIGHT + 1, WIDTH)), "L")
+    (clip,) = open_dataset("sav", tmp_path / "sav")
+    assert list(clip.doubtful_frames()) == [0]
+
+
 def test_missing_partner_is_named(tmp_path):
     picture(tmp_path / "images" / "a.jpg")
     picture(tmp_path / "images" / "b.jpg")
@@ -161,6 +180,25 @@ def test_wrong_kind_or_folder_is_refused(tmp_path):
         open_dataset("davis", tmp_path / "nowhere")
     with pytest.raises(SourceError, match="holds no davis data"):
         open_dataset("davis", tmp_path)
+
+
+def test_a_kind_of_ones_own_is_opened_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_openers", dict(dataset_formats()))
+    with pytest.raises(ValueError, match=r"'coco' are opened by sam2_hf\.datasets\.formats\.coco already"):
+        dataset_format("coco")(lambda root: [])
+
+    @dataset_format("mine")
+    def open_mine(root, *, count=1):
+        return [ArrayClip(root.name, [np.zeros((HEIGHT, WIDTH, 3), np.uint8)], [])] * count
+
+    assert [clip.name for clip in open_dataset("mine", tmp_path, count=2)] == [tmp_path.name] * 2
+    with pytest.raises(SourceError, match="holds no mine data"):
+        open_dataset("mine", tmp_path, count=0)
+
+
+def test_every_kind_has_a_file_of_its_name():
+    kinds = {name: opener.__module__.rpartition(".")[2] for name, opener in dataset_formats().items()}
+    assert kinds == {name: name for name in ("coco", "davis", "labelme", "masks", "sa1b", "sav")}
 
 
 def test_objects_in_folders_overlap_and_may_be_missing(tmp_path):

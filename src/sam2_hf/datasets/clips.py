@@ -1,26 +1,20 @@
-"""Data sets on disk: pictures and clips with the masks of their objects.
+"""Labelled clips: frames and the masks of the objects in them. A picture is a clip of one frame.
 
-    open_dataset("davis", root)      JPEGImages/<clip>/*.jpg, Annotations/<clip>/*.png with object ids
-    open_dataset("sav", root)        frames as above, Annotations/<clip>/<object>/*.png; or SA-V's mp4 and JSON
-    open_dataset("masks", root)      pictures with NAME.mask.png beside them, or images/ and masks/
-    open_dataset("coco", root), ("labelme", root), ("sa1b", root)
-
-A picture is a clip of one frame. Nothing is decoded before it is asked for.
+Nothing is decoded before it is asked for.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sam2_hf.errors import ConfigError, SourceError
-from sam2_hf.processing.picture_files import natural_order, pictures_in, read_ids, read_picture
+from sam2_hf.errors import SourceError
+from sam2_hf.processing.picture_files import natural_order, read_ids, read_picture, size_in_header
 
 VOID_VALUE = 255  # of palette files: pixels without truth
-MASK_MARK = ".mask"  # NAME.mask.png holds the object ids of NAME.jpg
 
 
 class LabelledClip(ABC):
@@ -62,6 +56,13 @@ class LabelledClip(ABC):
         """What the data set calls a frame."""
         return f"{index:05d}"
 
+    def doubtful_frames(self) -> Iterator[int]:
+        """Labelled frames whose files say in their headers that picture and mask differ in size, or cannot be read.
+
+        Nothing is decoded for it. `masks` of such a frame raises the error, or shows that the header was wrong.
+        """
+        return iter(())
+
     @property
     def files(self) -> tuple[Path, ...]:
         """What it is read from; a change of one of them makes decoded frames outdated."""
@@ -99,6 +100,15 @@ class FrameFilesClip(LabelledClip):
 
     def frame_name(self, index: int) -> str:
         return self.frames[index].stem
+
+    @cached_property
+    def _header_size(self) -> tuple[int, int] | None:
+        return size_in_header(self.frames[0])
+
+    def is_doubtful(self, mask: Path) -> bool:
+        """Whether the header of a mask names another size than that of the first frame, or one of them none."""
+        found = size_in_header(mask, upright=False)
+        return found is None or found != self._header_size
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -142,6 +152,9 @@ class IdMapClip(FrameFilesClip):
         self.check_labelled(index)
         ids = self._ids(index)
         return {key: ids == key for key in self.object_ids}
+
+    def doubtful_frames(self) -> Iterator[int]:
+        return (index for index, path in self.truth.items() if self.is_doubtful(path))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -189,6 +202,12 @@ class ObjectFoldersClip(FrameFilesClip):
         self.check_labelled(index)
         return {key: self._mask(path / f"{self.frame_name(index)}.png") for key, path in self._folders.items()}
 
+    def doubtful_frames(self) -> Iterator[int]:
+        for index in self.labelled_frames:
+            files = (folder / f"{self.frame_name(index)}.png" for folder in self._folders.values())
+            if any(file.exists() and self.is_doubtful(file) for file in files):
+                yield index
+
     @property
     def files(self) -> tuple[Path, ...]:
         truth = (file for folder in self._folders.values() for file in natural_order(folder.glob("*.png")))
@@ -235,106 +254,10 @@ class ArrayClip(LabelledClip):
     def masks(self, index: int) -> dict[int, np.ndarray]:
         self.check_labelled(index)
         here = self._masks[index]
+        for mask in here.values():
+            if mask.shape != self.size:
+                raise SourceError(f"{self.name}: a mask is (height, width) {mask.shape}, the frames are {self.size}")
         return {key: here.get(key, np.zeros(self.size, dtype=bool)) for key in self.object_ids}
-
-
-def open_dataset(kind: str, root: str | Path, **options) -> list[LabelledClip]:
-    """Opens a data set.
-
-    Args:
-        kind: "davis", "sav", "masks", "coco", "labelme" or "sa1b".
-        root: its folder.
-        options: of the kind, see its function.
-
-    Raises:
-        SourceError: there is no such folder, or it does not hold what the kind needs; the message says what.
-    """
-    from sam2_hf.training import annotation_formats
-
-    kinds = {
-        "davis": open_davis,
-        "sav": annotation_formats.open_sav,
-        "masks": open_masks,
-        "coco": annotation_formats.open_coco,
-        "labelme": annotation_formats.open_labelme,
-        "sa1b": annotation_formats.open_sa1b,
-    }
-    if kind not in kinds:
-        raise ConfigError(f"there is no data set kind {kind!r}; kinds are {', '.join(sorted(kinds))}")
-    root = Path(root)
-    if not root.is_dir():
-        raise SourceError(f"{root}: there is no such folder")
-    clips = kinds[kind](root, **options)
-    if not clips:
-        raise SourceError(f"{root}: holds no {kind} data; see `sam2_hf.training.formats` for the layout")
-    return clips
-
-
-def open_davis(root: Path, *, void_value: int | None = VOID_VALUE) -> list[LabelledClip]:
-    """`JPEGImages/<clip>` and `Annotations/<clip>`, with a resolution folder between or not; or a folder per clip with
-    both in it."""
-    clips = []
-    for name, frames, folder in frame_folders(root):
-        by_name = {path.stem: index for index, path in enumerate(frames)}
-        files = natural_order(folder.glob("*.png"))
-        if unknown := [path for path in files if path.stem not in by_name]:
-            raise SourceError(f"{unknown[0]}: belongs to no frame of {name}")
-        truth = {by_name[path.stem]: path for path in files}
-        if truth:
-            clips.append(IdMapClip(name, frames, truth, void_value=void_value))
-    return clips
-
-
-def frame_folders(root: Path) -> list[tuple[str, list[Path], Path]]:
-    """(name, frames, folder of annotations) of every clip below a DAVIS-like root that has annotations."""
-    if (root / "JPEGImages").is_dir():
-        pairs = _clip_folders(root / "JPEGImages", root / "Annotations")
-    else:
-        inside = (path for path in root.iterdir() if (path / "JPEGImages").is_dir())
-        pairs = [(path.name, path / "JPEGImages", path / "Annotations") for path in natural_order(inside)]
-    found = []
-    for name, frames, annotations in pairs:
-        if annotations.is_dir():
-            found.append((name, pictures_in(frames), annotations))
-    return found
-
-
-def _clip_folders(frames: Path, annotations: Path) -> list[tuple[str, Path, Path]]:
-    """Clips below two parallel folders; DAVIS has a folder named after the resolution between."""
-    folders = natural_order(path for path in frames.iterdir() if path.is_dir())
-    if len(folders) == 1 and not pictures_in(folders[0]) and (annotations / folders[0].name).is_dir():
-        return _clip_folders(folders[0], annotations / folders[0].name)
-    return [(path.name, path, annotations / path.name) for path in folders]
-
-
-def open_masks(root: Path, *, images: str = "images", masks: str = "masks", binary: bool = True) -> list[LabelledClip]:
-    """Pictures with instance ids or black-and-white masks: `NAME.mask.png` beside `NAME.jpg`, in any sub-folder, or
-    `images/NAME.jpg` and `masks/NAME.png`.
-
-    Raises:
-        SourceError: a picture without a mask, or a mask without a picture.
-    """
-    if (root / images).is_dir() and (root / masks).is_dir():
-        pictures, truth = pictures_in(root / images, deep=True), {}
-        for path in pictures_in(root / masks, deep=True):
-            truth[path.relative_to(root / masks).with_suffix("")] = path
-        names = {path.relative_to(root / images).with_suffix(""): path for path in pictures}
-    else:
-        pictures = pictures_in(root, deep=True)
-        truth = {
-            path.relative_to(root).with_suffix("").with_suffix(""): path
-            for path in pictures
-            if path.stem.endswith(MASK_MARK)
-        }
-        names = {path.relative_to(root).with_suffix(""): path for path in pictures if not path.stem.endswith(MASK_MARK)}
-    for missing in sorted(set(names) - set(truth)):
-        raise SourceError(f"{names[missing]}: has no mask; expected {missing}{MASK_MARK}.png, or {masks}/{missing}.png")
-    for missing in sorted(set(truth) - set(names)):
-        raise SourceError(f"{truth[missing]}: has no picture of that name")
-    return [
-        IdMapClip(name.as_posix(), [path], {0: truth[name]}, void_value=None, binary=binary)
-        for name, path in names.items()
-    ]
 
 
 def _object_number(path: Path) -> int:
