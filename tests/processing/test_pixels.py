@@ -156,3 +156,10 @@ def test_dark_picture_of_mode_i_is_refused_instead_of_guessed():
 def test_address_that_does_not_answer_is_named():
     with pytest.raises(SourceError, match=r"http://127\.0\.0\.1:9/a\.png: no answer"):
         to_pixels("http://127.0.0.1:9/a.png")
+
+
+def test_too_many_pixels_are_named_and_not_taken_for_a_broken_file(tmp_path, monkeypatch):
+    scene_image(60, 90).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(SourceError, match=r"large\.png: too many pixels .*MAX_IMAGE_PIXELS"):
+        to_pixels(tmp_path / "large.png")

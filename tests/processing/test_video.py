@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ def picture(frame: int) -> np.ndarray:
 
 def written(path, codec="libx264", rotation=0, times=None, num_frames=NUM_FRAMES, pix_fmt="yuv420p", **options):
     """A clip whose frame number can be told from its picture."""
-    with av.open(str(path), "w") as container:
+    with av.open(f"file:{path}", "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         if rotation:
@@ -250,3 +251,12 @@ def test_picture_file_with_several_pages_is_a_video(tmp_path, name):
         assert torch.equal(source[index], torch.from_numpy(picture(index)).permute(2, 0, 1))
     with pytest.raises(IndexError, match="frame 6 is not in"):
         source[6]
+
+
+def test_names_with_colons_and_raised_digits_are_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(Path("10:30.mp4"), num_frames=3)
+    assert len(frames_from("10:30.mp4")) == 3
+    for name in ("²3.png", "b10.png", "b9.png"):
+        Image.fromarray(picture(0)).save(tmp_path / name)
+    assert sorted(["b10", "²3", "b9"], key=natural_key) == ["b9", "b10", "²3"]

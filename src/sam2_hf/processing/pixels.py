@@ -46,6 +46,10 @@ def decode_picture(data: Path | io.BytesIO, name: str) -> Image.Image:
             is_animated = getattr(picture, "is_animated", False) and picture.format != STEREO_FORMAT
             picture.load()
             upright = ImageOps.exif_transpose(picture)
+    except Image.DecompressionBombError as error:
+        raise SourceError(
+            f"{name}: too many pixels ({error}); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from error
     except Exception as error:  # each format of Pillow raises its own kinds for damaged data
         raise DecodeError(f"{name}: not a readable picture ({error}); is the file complete?") from error
     if is_animated:

@@ -145,7 +145,7 @@ def folder_frames(folder: Path) -> PictureFrames:
 def natural_key(name: str) -> list:
     """Sorts numbers inside names as numbers."""
     parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in parts if part]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part.lower()) for part in parts if part]
 
 
 def frames_from(video) -> FrameSource:

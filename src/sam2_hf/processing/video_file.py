@@ -209,8 +209,9 @@ def camera_frames(number: int) -> Iterator[Tensor]:
 
 
 def _open(source: str | Path, file_format: str | None = None):
+    name = f"file:{source}" if isinstance(source, Path) else str(source)  # a colon in a name is no protocol
     try:
-        container = av.open(str(source), format=file_format)
+        container = av.open(name, format=file_format)
     except (av.FFmpegError, OSError) as error:
         raise DecodeError(f"{source}: cannot be opened as a video ({error})") from error
     if not container.streams.video:
