@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sam2_hf.errors import PromptError
-from sam2_hf.processing.prompts import mask_logits_of, read_prompts, video_mask
+from sam2_hf.processing.prompts import PAD, mask_logits_of, read_prompts, video_mask
 from tests.tiny import micro_processor, scene
 
 NAN, INF = float("nan"), float("inf")
@@ -77,6 +77,12 @@ def test_prompt_that_cannot_be_meant_is_refused(case):
 def test_nesting_must_be_unambiguous_for_several_pictures(prompts, message):
     with pytest.raises(PromptError, match=message):
         micro_processor()(images=[scene(), scene()], return_tensors="pt", **prompts)
+
+
+def test_picture_without_points_stands_beside_one_with_points():
+    prompts = {"input_points": [[[]], [[[40, 30]]]], "input_boxes": [[[5, 5, 30, 30]], [[5, 5, 30, 30]]]}
+    batch = micro_processor()(images=[scene(), scene()], return_tensors="pt", **prompts)
+    assert batch["input_labels"].tolist() == [[[PAD]], [[1]]]
 
 
 def test_neither_pictures_nor_sizes_is_refused():

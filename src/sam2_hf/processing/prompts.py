@@ -200,15 +200,15 @@ def _to_lists(name: str, value: Any) -> Any:
 
 
 def _depth(name: str, nested: Any) -> int:
-    """Levels of lists around the numbers. Empty lists fit any depth below theirs."""
+    """Levels of lists around the numbers. Lists without a number fit any depth."""
     if not isinstance(nested, list):
         return 0
-    depths = {_depth(name, item) for item in nested if item != []}
+    depths = {_depth(name, item) for item in nested if _has_numbers(item)}
     if len(depths) > 1:
         raise PromptError(
             f"`{name}` mixes depths: some entries are nested deeper than others; it needs {_LEVELS[name]}"
         )
-    return 1 + (depths.pop() if depths else (1 if nested else 0))
+    return 1 + max(depths, default=0)
 
 
 def _has_numbers(nested: Any) -> bool:
