@@ -1,5 +1,7 @@
 """Small real models for tests: the golden micro configuration with seeded weights."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -45,6 +47,13 @@ def micro_processor(image_size: int = IMAGE_SIZE) -> Sam2Processor:
             size={"height": image_size, "width": image_size}, mask_size={"height": mask_side, "width": mask_side}
         )
     )
+
+
+def saved_micro(folder: Path, image_size: int = IMAGE_SIZE) -> str:
+    """The folder, with the smallest model and its processor in it."""
+    micro_model(image_size=image_size).save_pretrained(folder)
+    micro_processor(image_size).save_pretrained(folder)
+    return str(folder)
 
 
 def scene(height: int = 60, width: int = 90, seed: int = 0) -> np.ndarray:

@@ -14,17 +14,14 @@ from sam2_hf.cli.main import run
 from sam2_hf.evaluation.semi_supervised import SemiSupervised
 from tests.evaluation.toy import davis_data_set, moving_ids, picture_data_set, sav_data_set
 from tests.numbers import same_record
-from tests.tiny import micro_model, micro_processor
+from tests.tiny import micro_model, micro_processor, saved_micro
 
 SIDE = 64
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model(image_size=SIDE).save_pretrained(folder)
-    micro_processor(SIDE).save_pretrained(folder)
-    return str(folder)
+    return saved_micro(tmp_path_factory.mktemp("model"), SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from sam2_hf.runs import predict_methods
 from sam2_hf.runs.predict_outputs import PredictOutputs
 from sam2_hf.runs.settings import next_folder
 from tests.numbers import same_file, same_masks, same_picture
-from tests.tiny import micro_model, micro_processor, scene_image
+from tests.tiny import saved_micro, scene_image
 
 SCRIPT = Path(sys.executable).with_name("sam2-hf")
 SIDE, SIZE = 64, (40, 60)
@@ -43,10 +43,7 @@ POINT = ("--point", "30,20")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model(image_size=SIDE).save_pretrained(folder)
-    micro_processor(SIDE).save_pretrained(folder)
-    return str(folder)
+    return saved_micro(tmp_path_factory.mktemp("model"), SIDE)
 
 
 @pytest.fixture

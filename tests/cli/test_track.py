@@ -21,17 +21,14 @@ from sam2_hf.processing.pixels import open_picture
 from sam2_hf.runs.track import TrackJob
 from tests.golden.recipe import golden_scene
 from tests.numbers import same_file, same_masks
-from tests.tiny import micro_model, micro_processor
+from tests.tiny import micro_model, micro_processor, saved_micro
 
 HEIGHT, WIDTH, NUM_FRAMES, SIDE = 54, 96, 22, 64
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model(image_size=SIDE).save_pretrained(folder)
-    micro_processor(SIDE).save_pretrained(folder)
-    return str(folder)
+    return saved_micro(tmp_path_factory.mktemp("model"), SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,14 @@ from sam2_hf.runs.predict_settings import PredictSettings
 from sam2_hf.runs.track import track
 from sam2_hf.runs.track_settings import TrackSettings
 from sam2_hf.runs.train_settings import TrainSettings
-from tests.tiny import micro_model, micro_processor, scene_image
+from tests.tiny import saved_micro, scene_image
 
 SIDE = 64
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model(image_size=SIDE).save_pretrained(folder)
-    micro_processor(SIDE).save_pretrained(folder)
-    return str(folder)
+    return saved_micro(tmp_path_factory.mktemp("model"), SIDE)
 
 
 @pytest.fixture
