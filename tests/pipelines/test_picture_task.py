@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -103,6 +104,45 @@ def test_data_sets_with_a_length_or_without_end_where_they_end(ask, data):
     assert [result.masks for result in results] == [ask(Rows()[i], points=[40, 30]).masks for i in range(2)]
 
 
+class Noting:
+    """A data set that notes which processes read it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int):
+        (self.folder / str(os.getpid())).touch()
+        return {"image": scene(HEIGHT, WIDTH, seed=index), "points": [40, 30 + index]}
+
+
+def test_other_processes_read_and_prepare_pictures(ask, tmp_path):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    alone = list(ask(Noting(here)))
+    together = list(ask(Noting(elsewhere), num_workers=2, batch_size=2))
+    assert all(same_masks(one.masks, other.masks) for one, other in zip(alone, together, strict=True))
+    assert [path.name for path in here.iterdir()] == [str(os.getpid())]
+    assert str(os.getpid()) not in [path.name for path in elsewhere.iterdir()] and len(list(elsewhere.iterdir())) == 2
+
+
+def test_each_stage_does_its_part_of_the_work(ask):
+    whole = ask(scene(HEIGHT, WIDTH), boxes=BOXES, multimask=True)
+    prepared = ask.preprocess(scene(HEIGHT, WIDTH), boxes=BOXES)
+    assert prepared["pixel_values"].shape == (1, 3, 256, 256)
+    answered = ask.forward(prepared, multimask=True)
+    assert answered["answer"].outputs["pred_masks"].shape == (2, 3, 64, 64)
+    assert same_masks(ask.postprocess(answered).masks, whole.masks)
+    assert set(whole.timings) == {"load", "preprocess", "encode", "decode", "postprocess"}
+
+
+def test_an_empty_list_gives_an_empty_list(ask):
+    assert ask([], points=[40, 30]) == []
+
+
 def test_prompts_of_later_frames_are_refused(ask, tmp_path):
     record = prompt_record(
         requests_from(objects=[{"id": 1, "points": [4, 3]}, {"id": 2, "frame": 40, "points": [4, 3]}])
@@ -156,7 +196,7 @@ def test_no_prompt_is_an_error_unless_it_is_allowed(ask):
 
 
 def test_wrong_words_are_refused(ask):
-    with pytest.raises(TypeError, match="takes no `pionts`"):
+    with pytest.raises(TypeError, match="takes no 'pionts'; did you mean 'points'"):
         ask(scene(HEIGHT, WIDTH), pionts=[1, 2])
     with pytest.raises(PromptError, match="no 'image' in"):
         ask([{"picture": scene(HEIGHT, WIDTH)}], points=[1, 2])

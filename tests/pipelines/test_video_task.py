@@ -38,6 +38,15 @@ def test_results_are_those_of_a_session(track, model):
         assert result.labels == ("cat", None)[: len(result)]
 
 
+def test_each_stage_does_its_part_of_the_work(track):
+    prepared = track.preprocess(FRAMES, objects=OBJECTS, stride=2)
+    assert len(prepared["frames"]) == 5 and [request.object_id for request in prepared["requests"]] == [1, 2]
+    results = list(track.postprocess(track.forward(prepared)))
+    whole = list(track(FRAMES, objects=OBJECTS, stride=2))
+    assert [result.frame for result in results] == [0, 2, 4, 6, 8]
+    assert all(same_masks(one.masks, other.masks) for one, other in zip(results, whole, strict=True))
+
+
 def test_frames_are_made_one_at_a_time_and_leave_the_grad_mode_alone(track):
     results = track(FRAMES, objects=OBJECTS[:1])
     next(results)
@@ -94,7 +103,7 @@ def test_wrong_calls_are_refused_before_the_first_frame(track):
     for wrong in ({"direction": "up"}, {"max_frames": 0}):
         with pytest.raises(ValueError, match="must be"):
             track(FRAMES, objects=OBJECTS[:1], **wrong)
-    with pytest.raises(TypeError, match="takes no `backwards`"):
+    with pytest.raises(TypeError, match="takes no 'backwards'; did you mean 'backward_start'"):
         track(FRAMES, objects=OBJECTS, backwards=True)
     with pytest.raises(PromptError, match="frame 40 is not in the video"):
         track(FRAMES, objects=[{"id": 1, "frame": 40, "box": [20, 10, 60, 40]}])

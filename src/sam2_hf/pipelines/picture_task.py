@@ -1,21 +1,29 @@
 """The task `promptable-segmentation`: pictures and prompts in, `ImageResult` out."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
-from itertools import islice
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from torch.utils.data import Dataset
+
 from sam2_hf.errors import PromptError
-from sam2_hf.pipelines.image import SegmentOptions, segment_batch
+from sam2_hf.pipelines.image import SegmentOptions
+from sam2_hf.pipelines.picture_stages import decode, prepare, to_result
 from sam2_hf.pipelines.prompt_file import read_picture_prompts
 from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.results import ImageResult
+from sam2_hf.pipelines.signatures import takes_fields_of
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.requests import requests_of_pictures
 
 PROMPTS = ("points", "labels", "boxes", "masks", "mask_logits", "objects", "object_ids", "prompts")
-OPTIONS = tuple(entry.name for entry in fields(SegmentOptions))
+STAGES = (  # which stage takes which field of SegmentOptions
+    ("normalized", "allow_no_prompt"),
+    ("multimask", "object_batch"),
+    ("max_hole_area", "max_sprinkle_area", "return_logits"),
+)
 
 
 class PromptableSegmentationPipeline(Sam2Pipeline):
@@ -34,21 +42,42 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
         self.classes: list[str] = []  # names by their numbers, in the order in which they came
 
     def _sanitize_parameters(self, **parameters):
-        refuse_unknown("promptable-segmentation", parameters, (*PROMPTS, *OPTIONS))
+        refuse_unknown("promptable-segmentation", parameters, (*PROMPTS, *(name for names in STAGES for name in names)))
+        SegmentOptions(**{name: value for name, value in parameters.items() if name not in PROMPTS})  # checks values
+        before, during, after = ({name: parameters[name] for name in names if name in parameters} for names in STAGES)
         prompts = {name: parameters[name] for name in PROMPTS if parameters.get(name) is not None}
-        return prompts, {name: parameters[name] for name in OPTIONS if name in parameters}, {}
+        return {**prompts, **before}, during, after
 
-    def __call__(self, inputs, *, batch_size: int | None = None, num_workers: int | None = None, **parameters):
+    @takes_fields_of(SegmentOptions)
+    def __call__(
+        self,
+        inputs,
+        *,
+        points=None,
+        labels=None,
+        boxes=None,
+        masks=None,
+        mask_logits=None,
+        objects: Sequence[dict] | None = None,
+        object_ids: Sequence[Hashable] | None = None,
+        prompts: str | Path | None = None,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        **options,
+    ) -> ImageResult | list[ImageResult] | Iterator[ImageResult]:
         """Segments pictures.
 
         Args:
             inputs: path, URL, PIL image, array or tensor; or a dict with "image" and prompts of its own; or a list,
                 generator or data set of these.
-            batch_size: pictures that are encoded together.
-            num_workers: taken for the sake of other pipelines; pictures are read by this process.
-            parameters: `points`, `labels`, `boxes`, `masks`, `mask_logits`, `objects`, `object_ids`, as for
+            points, labels, boxes, masks, mask_logits, objects, object_ids: as for
                 `sam2_hf.processing.requests.requests_from`, for every picture, or with one level more for each of a
-                list; `prompts`, a file of them; fields of `SegmentOptions`.
+                list.
+            prompts: a file of them.
+            batch_size: pictures that are encoded together.
+            num_workers: processes that read and prepare pictures of a list or data set ahead; default: none, this
+                process does.
+            options: fields of `SegmentOptions`.
 
         Returns:
             `ImageResult`; for a list a list, for a generator or data set an iterator.
@@ -57,35 +86,70 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
             PromptError: no prompt, or one that cannot be meant.
             SourceError: a picture that cannot be read.
         """
-        prompts, options, _ = self._sanitize_parameters(**parameters)
-        prompts, options = {**self._preprocess_params, **prompts}, {**self._forward_params, **options}
-        batch_size = batch_size or self._batch_size or 1
+        values = (points, labels, boxes, masks, mask_logits, objects, object_ids, prompts)
+        given = dict(zip(PROMPTS, values, strict=True))
+        held = {name: value for name, value in self._preprocess_params.items() if name in PROMPTS}
+        asked = {**held, **{name: value for name, value in given.items() if value is not None}}
+        run = {"batch_size": batch_size, "num_workers": num_workers, **options}
         if isinstance(inputs, (list, tuple)):
-            return list(self._results(inputs, _requests(prompts, len(inputs)), batch_size, options))
-        if _is_many(inputs):
-            return self._results(inputs, _requests(prompts, None), batch_size, options)
-        return next(self._results([inputs], _requests(prompts, 1), 1, options))
+            return list(super().__call__(_Entries(inputs, _requests(asked, len(inputs))), **run))
+        if not _is_many(inputs):
+            return super().__call__(_Asked(inputs, _requests(asked, 1)), **run)
+        requests = _requests(asked, None)
+        if hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
+            return (result for result in super().__call__(_Entries(inputs, requests), **run))
+        each = (_Asked(entry, _of_one(requests, row)) for row, entry in enumerate(inputs))
+        return (result for result in super().__call__(each, **run))
 
-    def _results(self, inputs: Iterable, given: list, batch_size: int, options: dict) -> Iterator[ImageResult]:
-        """Results in the order of the inputs, which are read a batch at a time."""
-        is_per_picture = bool(given) and isinstance(given[0], list)
-        entries = inputs if hasattr(inputs, "__iter__") else (inputs[row] for row in range(len(inputs)))
-        pairs = (
-            _picture_and_requests(entry, given[index] if is_per_picture else given)
-            for index, entry in enumerate(entries)
-        )
-        while batch := list(islice(pairs, batch_size)):
-            yield from self.postprocess(self.forward(self.preprocess(batch), **options))
+    def preprocess(self, inputs, *, normalized: bool = False, allow_no_prompt: bool = False, **prompts) -> dict:
+        """A picture, read and made the model's input beside its prompts."""
+        asked = inputs if isinstance(inputs, _Asked) else _Asked(inputs, _requests(prompts, 1))
+        image, requests = asked.picture_and_requests()
+        picture = prepare(self.segmenter, image, requests, normalized=normalized, allow_no_prompt=allow_no_prompt)
+        return {"pixel_values": picture.pixel_values, "picture": picture}
 
-    def postprocess(self, model_outputs: list[ImageResult], **parameters) -> list[ImageResult]:
-        """Results with classes that have one number in all pictures of this pipeline, in the order of `classes`."""
-        for result in model_outputs:
-            self.classes += [name for name in dict.fromkeys(result.labels) if name and name not in self.classes]
-        return [replace(r, class_ids=class_numbers(r.labels, self.classes)) for r in model_outputs]
+    def _forward(self, input_tensors: dict, **options) -> dict:
+        """The model's answers; where pictures come in a batch, lists of them."""
+        pictures = input_tensors["picture"]
+        is_batch = isinstance(pictures, list)
+        answers = decode(self.model, input_tensors["pixel_values"], pictures if is_batch else [pictures], **options)
+        return {"answer": answers if is_batch else answers[0], "picture": pictures}
 
-    def _forward(self, input_tensors: dict, **options) -> list[ImageResult]:
-        images, requests = zip(*input_tensors["inputs"], strict=True)
-        return segment_batch(self.model, self.segmenter, images, requests, **options)
+    def postprocess(self, model_outputs: dict, **options) -> ImageResult:
+        """A result whose classes have one number in all pictures of this pipeline, in the order of `classes`."""
+        result = to_result(self.segmenter, model_outputs["picture"], model_outputs["answer"], **options)
+        self.classes += [name for name in dict.fromkeys(result.labels) if name and name not in self.classes]
+        return replace(result, class_ids=class_numbers(result.labels, self.classes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An entry of the user's input, and the requests that hold for it unless it has some of its own."""
+
+    entry: Any
+    requests: list[ObjectPrompt]
+
+    def picture_and_requests(self) -> tuple[Any, list[ObjectPrompt]]:
+        """The picture itself, and what is asked of it."""
+        return _picture_and_requests(self.entry, _of_one(self.requests, 0))
+
+
+class _Entries(Dataset):
+    """A list or data set as the library's loop walks through it."""
+
+    def __init__(self, inputs, requests: list):
+        self.inputs, self.requests = inputs, requests
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> _Asked:
+        return _Asked(self.inputs[index], _of_one(self.requests, index))
+
+
+def _of_one(requests: list, index: int) -> list[ObjectPrompt]:
+    """The requests of one picture, from one list for all or a list for each."""
+    return requests[index] if requests and isinstance(requests[0], list) else requests
 
 
 def _requests(prompts: dict[str, Any], count: int | None) -> list:

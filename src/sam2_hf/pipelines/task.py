@@ -11,7 +11,7 @@ from sam2_hf.processing.processor import Sam2Processor
 
 
 class Sam2Pipeline(Pipeline):
-    """A pipeline around `Sam2Model` and the processor that belongs to it. Its results are on the CPU already."""
+    """A pipeline around `Sam2Model` and the processor that belongs to it."""
 
     _load_processor = False  # found here: the library looks them up by the names in a file, which are its own classes'
     _load_image_processor = False
@@ -34,18 +34,10 @@ class Sam2Pipeline(Pipeline):
         self.image_processor = getattr(given, "image_processor", given)
         self.segmenter = Sam2Processor(self.image_processor)
 
-    def preprocess(self, inputs, **parameters) -> dict:
-        """Inputs as they come: pictures and frames are read where they are used."""
-        return {"inputs": inputs, **parameters}
-
     def forward(self, model_inputs, **parameters):
-        """`_forward` on the model's device."""
+        """`_forward` on the model's device, where what it found stays until `postprocess` has made it small."""
         with self.device_placement():
             return self._forward(model_inputs, **parameters)
-
-    def postprocess(self, model_outputs, **parameters):
-        """Results as they are."""
-        return model_outputs
 
 
 def refuse_unknown(task: str, parameters: dict, known: tuple[str, ...]) -> None:

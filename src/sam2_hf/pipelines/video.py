@@ -100,13 +100,19 @@ def frame_picture(source: str, frame: int) -> Tensor:
     return frames_from(source)[frame]
 
 
-def follow(session: Sam2InferenceSession, direction: str = "forward", **span) -> Iterator[VideoFrameResult]:
+def follow(
+    session: Sam2InferenceSession,
+    direction: str = "forward",
+    *,
+    start_frame: int | None = None,
+    max_frames: int | None = None,
+) -> Iterator[VideoFrameResult]:
     """`session.propagate` with frames as `VideoFrameResult`; the frame's picture comes with it where it can be had.
 
     Args:
-        direction, span: as for `Sam2InferenceSession.propagate`.
+        direction, start_frame, max_frames: as for `Sam2InferenceSession.propagate`.
     """
-    passed = session.propagate(direction, **span)  # refuses at once what cannot be followed
+    passed = session.propagate(direction, start_frame=start_frame, max_frames=max_frames)  # may refuse, at once
     return (frame_result(session, frame) for frame in passed)
 
 

@@ -11,12 +11,13 @@ from PIL import Image
 from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.records import class_numbers
-from sam2_hf.pipelines.video import VideoFrameResult, follow
+from sam2_hf.pipelines.video import VideoFrameResult, frame_result
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt, as_tensor
 from sam2_hf.processing.rle import Masks
 from sam2_hf.processing.video import SampledFrames, frames_from, stream_from
 from sam2_hf.tracking.policy import TrackingPolicy
+from sam2_hf.tracking.records import FrameMasks
 from sam2_hf.tracking.session import Sam2InferenceSession
 
 
@@ -98,25 +99,32 @@ def add_requests(
         session.give(span.row(request.frame), request.object_id, request, normalized=normalized)
 
 
-def follow_requests(
-    session: Sam2InferenceSession, requests: Sequence[ObjectPrompt], span: VideoSpan, *, normalized: bool = False
-) -> Iterator[VideoFrameResult]:
-    """Prompts a session and follows its objects; wrong prompts raise at once, not at the first frame."""
-    add_requests(session, requests, span, normalized)
-    return follow_span(session, requests, span, normalized=normalized)
-
-
 def follow_span(
     session: Sam2InferenceSession, requests: Sequence[ObjectPrompt], span: VideoSpan, *, normalized: bool = False
 ) -> Iterator[VideoFrameResult]:
-    """Follows the objects of a session that `open_session` made and `add_requests` prompted.
-
-    Results have the video's own frame numbers, the names of classes, and on prompted frames what was asked there.
-    """
-    start = None if span.start is None else span.row(span.start)
-    passed = follow(session, span.direction, start_frame=start, max_frames=span.max_frames)
+    """Follows the objects of a session that `open_session` made and `add_requests` prompted; see `results_of_pass`."""
     asked = [request.in_pixels(session.size) if normalized else request for request in requests]
-    return (_as_asked(result, asked, span) for result in passed)
+    return results_of_pass(session, pass_of_span(session, span), asked, span)
+
+
+def pass_of_span(session: Sam2InferenceSession, span: VideoSpan) -> Iterator[FrameMasks]:
+    """Masks frame by frame; refuses at once what cannot be followed."""
+    start = None if span.start is None else span.row(span.start)
+    return session.propagate(span.direction, start_frame=start, max_frames=span.max_frames)
+
+
+def results_of_pass(
+    session: Sam2InferenceSession,
+    passed: Iterable[FrameMasks],
+    requests: Sequence[ObjectPrompt],
+    span: VideoSpan,
+) -> Iterator[VideoFrameResult]:
+    """A pass as results with the video's own frame numbers, the names of classes, and what was asked on its frame.
+
+    Args:
+        requests: in pixels of the video.
+    """
+    return (_as_asked(frame_result(session, frame), requests, span) for frame in passed)
 
 
 def _as_asked(result: VideoFrameResult, requests: Sequence[ObjectPrompt], span: VideoSpan) -> VideoFrameResult:

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from sam2_hf.processing.prompts import (
     ObjectPrompt,
     as_tensor,
     check_inside,
+    finite_logits,
     mask_logits_of,
     prompt_tensors,
     read_prompts,
@@ -154,6 +156,32 @@ class Sam2Processor(ProcessorMixin):
             features["input_masks"] = mask_logits
         return _as_type(Sam2Inputs(features), return_tensors)
 
+    def prompt_inputs(
+        self, objects: Sequence[ObjectPrompt], original_size: tuple[int, int], normalized: bool = False
+    ) -> dict[str, Tensor]:
+        """The prompts of one picture as the model takes them, without the picture.
+
+        Args:
+            objects: as `sam2_hf.processing.requests.requests_from` reads them; all with a mask or all without.
+            original_size: (height, width) of the picture.
+            normalized: points and boxes are fractions of width and height.
+
+        Returns:
+            As given, `input_points` (1, objects, points, 2), `input_labels` (1, objects, points), `input_boxes`
+            (1, objects, 4) and `input_masks` (1, objects, height, width), in model pixels.
+
+        Raises:
+            PromptError: prompts that cannot be meant.
+        """
+        target = self._target_size({})
+        masks = [_mask_input(prompt, (target.height // 4, target.width // 4)) for prompt in objects]
+        if masks[0] is None:
+            _check_prompted([list(objects)])
+        values = self._prompts([list(objects)], [original_size], target, normalized)
+        named = dict(zip(("input_points", "input_labels", "input_boxes"), values, strict=True))
+        named["input_masks"] = None if masks[0] is None else torch.stack(masks, dim=1)
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
     def post_process_masks(
         self, masks, original_sizes, mask_threshold: float = 0.0, binarize: bool = True, **kwargs
     ) -> list[Tensor]:
@@ -227,11 +255,8 @@ class Sam2Processor(ProcessorMixin):
             return torch.stack(logits)
         if input_masks is None:
             return None
-        logits = as_tensor(input_masks).float()
-        logits = logits.reshape((1,) * max(0, 4 - logits.dim()) + tuple(logits.shape))
-        if not bool(torch.isfinite(logits).all()):
-            raise PromptError("`input_masks` has NaN or infinite logits")
-        return logits
+        logits = finite_logits("input_masks", input_masks)
+        return logits.reshape((1,) * max(0, 4 - logits.dim()) + tuple(logits.shape))
 
 
 _LOADING_KWARGS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
@@ -257,6 +282,16 @@ def _check_prompted(images: list[list[ObjectPrompt]]) -> None:
         for j, prompt in enumerate(objects):
             if not prompt.points and not prompt.box:
                 raise PromptError(f"object {j} of picture {i} has neither a point nor a box")
+
+
+def _mask_input(prompt: ObjectPrompt, size: tuple[int, int]) -> Tensor | None:
+    """The mask of a prompt as the model takes it, (1, height, width) logits; None without one."""
+    if prompt.mask is not None:
+        return mask_logits_of(prompt.mask, size)
+    if prompt.mask_logits is None:
+        return None
+    logits = finite_logits("mask_logits", prompt.mask_logits)
+    return logits.reshape(1, *logits.shape[-2:])
 
 
 def _is_nested(masks) -> bool:

@@ -308,6 +308,18 @@ def mask_logits_of(masks, mask_size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.unsqueeze(1), mask_size, mode="bilinear", antialias=True).squeeze(1)
 
 
+def finite_logits(name: str, logits) -> Tensor:
+    """Logits of an earlier answer as float32 on the CPU.
+
+    Raises:
+        PromptError: NaN or infinity among them.
+    """
+    values = as_tensor(logits).float()
+    if not bool(torch.isfinite(values).all()):
+        raise PromptError(f"`{name}` has NaN or infinite logits")
+    return values
+
+
 def _binary(masks) -> Tensor:
     values = as_tensor(masks)
     found = values.unique()
