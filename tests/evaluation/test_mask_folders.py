@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from sam2_hf.datasets.mask_folders import ObjectMasks, PaletteMasks, read_masks, truth_folders
+from sam2_hf.datasets.mask_writers import ObjectWriter, PaletteWriter, lowest_on_top
 from sam2_hf.errors import SourceError
-from sam2_hf.evaluation.mask_writers import ObjectWriter, PaletteWriter, pack
-from sam2_hf.pipelines.writing.mask_files import davis_palette
+from sam2_hf.processing.id_pictures import davis_palette
 from tests.evaluation.toy import disc, moving_ids, write_objects, write_palette
 
 SIZE = (36, 54)
@@ -22,7 +22,7 @@ def test_palette_starts_as_the_format_says():
 
 
 def test_lowest_id_wins_where_masks_overlap():
-    ids = pack({7: disc(12, 20, 9), 3: disc(16, 24, 9)}, SIZE)
+    ids = lowest_on_top({7: disc(12, 20, 9), 3: disc(16, 24, 9)}, SIZE)
     assert (ids[disc(16, 24, 9)] == 3).all()
     assert (ids[disc(12, 20, 9) & ~disc(16, 24, 9)] == 7).all()
 

@@ -12,7 +12,7 @@ from sam2_hf.datasets.registry import open_dataset
 from sam2_hf.errors import SourceError
 from sam2_hf.evaluation.folder_scores import ScoringRules, score_folders
 from sam2_hf.evaluation.semi_supervised import SemiSupervised, official_policy
-from sam2_hf.pipelines.writing.mask_files import davis_palette
+from sam2_hf.processing.id_pictures import davis_palette
 from sam2_hf.processing.pixels import open_picture
 from tests.evaluation.toy import davis_data_set, moving_ids, sav_data_set
 from tests.tiny import micro_model, micro_processor

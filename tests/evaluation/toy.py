@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sam2_hf.pipelines.writing.mask_files import davis_palette
+from sam2_hf.processing.id_pictures import davis_palette
 from tests.golden.recipe import golden_scene
 
 HEIGHT, WIDTH = 36, 54

@@ -1,4 +1,4 @@
-"""Masks of a video on disk, in the two layouts of the field, written; `sam2_hf.datasets.mask_folders` reads them."""
+"""Masks of a video on disk, in the two layouts of the field, written; `mask_folders` reads them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,19 +7,22 @@ import numpy as np
 from PIL import Image
 
 from sam2_hf.disk.whole import write_whole
-from sam2_hf.pipelines.writing.exports import png_bytes
-from sam2_hf.pipelines.writing.mask_files import davis_palette
-
-PALETTE_IDS = 255  # objects that an 8-bit file has numbers for
+from sam2_hf.processing.id_pictures import draw_ids, id_image, png_bytes
 
 
-def pack(masks: Mapping[int, np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Object ids (height, width) from masks by id; where masks overlap the lowest id wins."""
-    is_wide = max(masks, default=0) > PALETTE_IDS
-    ids = np.zeros(size, dtype=np.uint16 if is_wide else np.uint8)
-    for object_id in sorted(masks, reverse=True):
-        ids[masks[object_id]] = object_id
-    return ids
+def write_ids_picture(path: Path, pixels: np.ndarray, palette: Sequence[int] | None = None) -> None:
+    """Writes numbers (height, width) as PNG, with a palette if they have 8 bits; see `id_image`."""
+    write_whole(path, png_bytes(id_image(pixels, palette)), overwrite=True)
+
+
+def write_mask_picture(path: Path, mask: np.ndarray) -> None:
+    """Writes a mask (height, width) as PNG with values 0 and 1."""
+    write_whole(path, png_bytes(Image.fromarray(mask.astype(np.uint8))), overwrite=True)
+
+
+def lowest_on_top(masks: Mapping[int, np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Numbers (height, width) from masks by number; where masks overlap the lowest number wins, as DAVIS has it."""
+    return draw_ids(sorted(masks.items(), key=lambda pair: -pair[0]), size)
 
 
 class PaletteWriter:
@@ -30,16 +33,12 @@ class PaletteWriter:
     """
 
     def __init__(self, folder: Path, size: tuple[int, int], palette: Sequence[int] | None = None):
-        self.folder, self.size = folder, size
-        self._palette = davis_palette() if palette is None else palette
+        self.folder, self.size, self._palette = folder, size, palette
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, frame: str, masks: Mapping[int, np.ndarray]) -> None:
         """One frame; objects that are not given are not on it."""
-        image = Image.fromarray(pack(masks, self.size))
-        if image.mode == "L":
-            image.putpalette(self._palette)
-        write_whole(self.folder / f"{frame}.png", png_bytes(image), overwrite=True)
+        write_ids_picture(self.folder / f"{frame}.png", lowest_on_top(masks, self.size), self._palette)
 
 
 class ObjectWriter:
@@ -58,6 +57,4 @@ class ObjectWriter:
     def write(self, frame: str, masks: Mapping[int, np.ndarray]) -> None:
         """One frame; objects that are not given are not on it."""
         for object_id, folder in self._folders.items():
-            mask = masks.get(object_id, self._nothing)
-            picture = png_bytes(Image.fromarray(mask.astype(np.uint8)))
-            write_whole(folder / f"{frame}.png", picture, overwrite=True)
+            write_mask_picture(folder / f"{frame}.png", masks.get(object_id, self._nothing))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.evaluation.metrics import tight_box
 from sam2_hf.pipelines.writing.drawing import draw_mask, outline
-from sam2_hf.pipelines.writing.exports import png_bytes
+from sam2_hf.processing.id_pictures import png_bytes
 
 TILE_WIDTH, TILE_HEIGHT, CAPTION_HEIGHT, GAP = 320, 240, 30, 6
 COLUMNS = 4

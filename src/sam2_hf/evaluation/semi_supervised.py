@@ -13,14 +13,14 @@ import numpy as np
 
 from sam2_hf.datasets.clips import IdMapClip, ObjectFoldersClip
 from sam2_hf.datasets.mask_folders import is_palette_folder, read_masks
+from sam2_hf.datasets.mask_writers import ObjectWriter, PaletteWriter
 from sam2_hf.errors import SourceError
 from sam2_hf.evaluation.baselines import FirstMaskRepeated
 from sam2_hf.evaluation.calibration import calibration
 from sam2_hf.evaluation.folder_scores import ScoringRules, score_video
-from sam2_hf.evaluation.mask_writers import ObjectWriter, PaletteWriter
 from sam2_hf.evaluation.scores import Table, score_table, video_results
 from sam2_hf.evaluation.simulated_user import first_appearances, frames_of, give_prompt, to_mask
-from sam2_hf.pipelines.writing.mask_files import davis_palette
+from sam2_hf.processing.id_pictures import davis_palette
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import FrameMasks

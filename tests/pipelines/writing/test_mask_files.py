@@ -8,7 +8,8 @@ from PIL import Image
 
 from sam2_hf.datasets import mask_folders
 from sam2_hf.pipelines.video import VideoFrameResult
-from sam2_hf.pipelines.writing.mask_files import DavisPngs, IndexPngs, ObjectNumbers, SavPngs, davis_palette
+from sam2_hf.pipelines.writing.mask_files import DavisPngs, IndexPngs, ObjectNumbers, SavPngs
+from sam2_hf.processing.id_pictures import davis_palette
 from tests.pipelines.made_results import clip, made, moving
 
 

@@ -14,11 +14,10 @@ from sam2_hf.disk.whole import check_free, fitting, write_whole
 from sam2_hf.errors import MissingExtraError
 from sam2_hf.pipelines.writing.drawing import as_colour, colour_of
 from sam2_hf.processing.bridges import edge_polygons
+from sam2_hf.processing.id_pictures import MAX_SHORT_ID, draw_ids, id_image, png_bytes
 from sam2_hf.processing.polygons import Convention, Ring, mask_rings
 
 PngKind = Literal["instance", "semantic", "object"]
-MAX_SHORT_ID = 65535  # of a 16-bit picture
-MAX_BYTE_ID = 255  # above, index pictures have 16 bits
 SAVED_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 UNNAMED = "object"  # the class of objects without one, for forms that need a class
 LABELME_VERSION = "5.5.0"  # of the program whose files these are like
@@ -87,13 +86,6 @@ def save_crops(result, folder: Path, padding: int = 0, background="transparent",
     for path, _ in shown:
         check_free(path, overwrite)
     return [write_whole(path, png_bytes(crop), overwrite) for path, crop in shown]
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def polygons(result, convention: Convention = "edge", tolerance: float = 0.0) -> list[list[Ring]]:
@@ -237,15 +229,9 @@ def index_pictures(result, kind: PngKind = "instance") -> list[Image.Image]:
     else:
         has_classes = any(key >= 0 for key in result.class_ids)
         numbers = [int(key) + 1 if has_classes else 1 for key in result.class_ids]
-    canvas = np.zeros(result.size, np.uint16)
-    for index in np.argsort(-result.areas, kind="stable"):
-        if numbers[int(index)]:  # an object without a class erases nothing of the others
-            canvas[result.masks[int(index)]] = numbers[int(index)]
-    if max(numbers, default=0) > MAX_BYTE_ID:
-        return [Image.fromarray(canvas)]
-    picture = Image.fromarray(canvas.astype(np.uint8))
-    picture.putpalette(id_palette())  # the numbers stay, and a viewer shows colours instead of black
-    return [picture]
+    order = np.argsort(-result.areas, kind="stable").tolist()
+    shown = [row for row in order if numbers[row]]  # an object without a class erases nothing of the others
+    return [id_image(draw_ids(((numbers[row], result.masks[row]) for row in shown), result.size), id_palette())]
 
 
 def id_palette() -> list[int]:

@@ -5,12 +5,12 @@ from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from sam2_hf.datasets.mask_folders import IDS
+from sam2_hf.datasets.mask_writers import lowest_on_top, write_ids_picture, write_mask_picture
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines.video import VideoFrameResult
-from sam2_hf.pipelines.writing.exports import MAX_BYTE_ID, png_bytes
+from sam2_hf.processing.id_pictures import MAX_SHORT_ID, draw_ids
 
 DAVIS_NUMBERS = 254  # 0 is the background, and 255 marks pixels that do not count
 
@@ -74,21 +74,21 @@ class DavisPngs(_PngFolder):
         super().__init__(folder, DAVIS_NUMBERS, "palette")
 
     def write(self, result: VideoFrameResult) -> None:
-        numbers = [self.numbers[object_id] for object_id in result.object_ids]
-        order = np.argsort(numbers)[::-1]
-        save_index(self.folder / f"{result.frame:05d}.png", index_picture(result, numbers, order))
+        masks = {self.numbers[object_id]: mask for object_id, mask in zip(result.object_ids, result.masks, strict=True)}
+        write_ids_picture(self.folder / f"{result.frame:05d}.png", lowest_on_top(masks, result.size))
 
 
 class IndexPngs(_PngFolder):
     """As `DavisPngs`, but the smaller object is on top, and numbers above 255 make 16-bit files without a palette."""
 
     def __init__(self, folder: str | Path):
-        super().__init__(folder, np.iinfo(np.uint16).max, "16-bit picture")
+        super().__init__(folder, MAX_SHORT_ID, "16-bit picture")
 
     def write(self, result: VideoFrameResult) -> None:
         numbers = [self.numbers[object_id] for object_id in result.object_ids]
-        order = np.argsort(-result.areas, kind="stable")
-        save_index(self.folder / f"{result.frame:05d}.png", index_picture(result, numbers, order))
+        order = np.argsort(-result.areas, kind="stable").tolist()
+        pixels = draw_ids(((numbers[row], result.masks[row]) for row in order), result.size)
+        write_ids_picture(self.folder / f"{result.frame:05d}.png", pixels)
 
 
 class SavPngs(_PngFolder):
@@ -113,35 +113,7 @@ class SavPngs(_PngFolder):
             self._save(number, result.frame, result.masks[shown[number]] if number in shown else nothing)
 
     def _save(self, number: int, frame: int, mask: np.ndarray) -> None:
-        picture = png_bytes(Image.fromarray(mask.astype(np.uint8)))
-        write_whole(self.folder / f"{number:03d}" / f"{frame:05d}.png", picture, overwrite=True)
-
-
-def index_picture(result: VideoFrameResult, numbers: list[int], order) -> np.ndarray:
-    """Numbers (height, width), drawn in an order of rows: the last is on top. 16 bits if a number needs them."""
-    is_wide = max(numbers, default=0) > MAX_BYTE_ID
-    pixels = np.zeros(result.size, dtype=np.uint16 if is_wide else np.uint8)
-    for row in order:
-        pixels[result.masks[int(row)]] = numbers[row]
-    return pixels
-
-
-def save_index(path: Path, pixels: np.ndarray) -> None:
-    """Writes numbers as PNG, with the palette of DAVIS if they have 8 bits."""
-    image = Image.fromarray(pixels)
-    if pixels.dtype == np.uint8:
-        image.putpalette(davis_palette())
-    write_whole(path, png_bytes(image), overwrite=True)
-
-
-def davis_palette() -> list[int]:
-    """The palette of DAVIS, 256 colours: bits of the number, spread over red, green and blue from the top."""
-    numbers = np.arange(256)
-    palette = np.zeros((256, 3), dtype=int)
-    for place in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (numbers >> (3 * place + channel) & 1) << (7 - place)
-    return palette.ravel().tolist()
+        write_mask_picture(self.folder / f"{number:03d}" / f"{frame:05d}.png", mask)
 
 
 def write_ids(path: Path, names: dict[int, Hashable]) -> None:
