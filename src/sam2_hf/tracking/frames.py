@@ -1,7 +1,7 @@
 """Frames of a session: where they come from, read when they are needed, encoded once, a few encodings kept."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -100,9 +100,10 @@ class FrameStore:
             for frame in [frame for frame in self._appended if frame < before]:
                 del self._appended[frame]
 
-    def skip(self, count: int) -> None:
-        """Counts frames of a stream that were seen before and are gone."""
+    def go_on(self, count: int, size: Sequence[int] | None) -> None:
+        """Goes on counting a stream of which frames were seen before and are gone."""
         self._num_appended += count
+        self.size = None if size is None else tuple(size)
 
     def pixels(self, frame: int) -> Tensor:
         """A frame as the model takes it, (1, 3, height, width).

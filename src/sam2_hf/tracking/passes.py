@@ -28,7 +28,7 @@ class Visit:
     protected: range = range(0)
 
 
-def check_pass(direction: str, max_frames: int | None, frames: FrameStore) -> None:
+def check_pass(direction: str, start_frame: int | None, max_frames: int | None, frames: FrameStore) -> None:
     """Raises `ValueError` for a pass that cannot be made."""
     if direction not in (*DIRECTIONS, BOTH_WAYS):
         raise ValueError(f"`direction` must be 'forward', 'backward' or 'both', got {direction!r}")
@@ -36,10 +36,20 @@ def check_pass(direction: str, max_frames: int | None, frames: FrameStore) -> No
         raise ValueError(f"`max_frames` is {max_frames}, but it must be at least 1")
     if direction != "forward" and frames.source is None and frames.window:
         raise ValueError('a bounded stream cannot be followed backwards; use TrackingPolicy(keep="all")')
+    if start_frame is not None:
+        frames.require(start_frame)
 
 
-def check_prompted(tracks: Iterable[ObjectTrack], policy: TrackingPolicy) -> None:
-    """Raises `PromptError` where no object has a prompt, and warns of those that have none and are left out."""
+def checked_start(
+    tracks: Iterable[ObjectTrack], direction: str, start_frame: int | None, policy: TrackingPolicy
+) -> int:
+    """Where a pass begins: if it was not told at the first prompted frame, backward at the last.
+
+    Objects that have no prompt are left out, with a warning.
+
+    Raises:
+        PromptError: no object has a prompt.
+    """
     tracks = list(tracks)
     without = [track.object_id for track in tracks if not track.prompted]
     if len(without) == len(tracks):
@@ -48,10 +58,8 @@ def check_prompted(tracks: Iterable[ObjectTrack], policy: TrackingPolicy) -> Non
         raise PromptError(f"object {without[0]!r} has no prompt; add one on any frame, or remove it")
     if without:
         warnings.warn(f"objects without a prompt are left out: {without}", UserWarning, stacklevel=4)
-
-
-def first_frame(tracks: Iterable[ObjectTrack], direction: str, policy: TrackingPolicy) -> int:
-    """Where a pass begins that was not told: at the first prompted frame, backward at the last."""
+    if start_frame is not None:
+        return start_frame
     prompted = [frame for track in tracks for frame in track.prompted]
     from_the_end = direction == "backward" and policy.backward_start == "last"
     return max(prompted) if from_the_end else min(prompted)

@@ -31,6 +31,8 @@ def in_model_pixels(
     height, width = (1, 1) if normalized else size
     scaled = [((x / width * side, y / height * side), int(label)) for (x, y), label in _labelled(given)]
     before = [] if old is None else list(zip(old.points, old.labels, strict=True))
+    if given.box and old is not None:
+        raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
     points, labels = zip(*before, *scaled, strict=True)
     return Prompt(points=points, labels=labels)
 

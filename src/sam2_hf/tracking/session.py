@@ -16,7 +16,6 @@ from typing import Literal
 
 import torch
 
-from sam2_hf.errors import PromptError
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt
@@ -25,7 +24,7 @@ from sam2_hf.processing.video import FrameSource
 from sam2_hf.tracking.frames import FrameStore
 from sam2_hf.tracking.memory_bank import has_forgotten_near
 from sam2_hf.tracking.memory_limits import MemoryLimits
-from sam2_hf.tracking.passes import Visit, check_pass, check_prompted, first_frame, visits
+from sam2_hf.tracking.passes import Visit, check_pass, checked_start, visits
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.prompts import in_model_pixels, plain_id
 from sam2_hf.tracking.records import Direction, FrameMasks, FrameResult, ObjectTrack
@@ -156,11 +155,7 @@ class Sam2InferenceSession:
         """Takes back what was said of an object on a frame, and returns what is shown there now."""
         track, frame = self._track(object_id), operator.index(frame_index)
         self.frames.require(frame)
-        track.prompts.pop(frame, None)
-        track.drafts.pop(frame, None)
-        memory = track.memories.get(frame)
-        if memory is not None and memory.prompted:
-            self._tracker.unprompt(track, frame)
+        self._tracker.unprompt(track, frame)
         return self.shown(frame)
 
     def remove_object(self, object_id: Hashable) -> None:
@@ -207,12 +202,9 @@ class Sam2InferenceSession:
     ) -> Iterator[tuple[int, dict[Hashable, FrameResult]]]:
         """As `propagate`, without masks at the video's size: frame numbers, and low-resolution results by object."""
         start_frame, max_frames = (None if n is None else operator.index(n) for n in (start_frame, max_frames))
-        check_pass(direction, max_frames, self.frames)
-        if start_frame is not None:
-            self.frames.require(start_frame)
+        check_pass(direction, start_frame, max_frames, self.frames)
         self.commit()
-        check_prompted(self.tracks.values(), self.policy)
-        start = first_frame(self.tracks.values(), direction, self.policy) if start_frame is None else start_frame
+        start = checked_start(self.tracks.values(), direction, start_frame, self.policy)
         return self._pass(visits(direction, start, max_frames, self.frames, self._limits), self._resets)
 
     def _pass(self, visited: Iterable[Visit], resets: int) -> Iterator[tuple[int, dict[Hashable, FrameResult]]]:
@@ -279,9 +271,8 @@ class Sam2InferenceSession:
         session = cls(model, processor, video, policy=policy)
         check_facts(Path(path), facts, session_facts(session))
         session.tracks.update({key: session._tracker.adopt(track) for key, track in tracks.items()})
-        if session.source is None:  # a stream goes on counting
-            session.frames.size = None if facts["size"] is None else tuple(facts["size"])
-            session.frames.skip(facts["num_frames"])
+        if session.source is None:
+            session.frames.go_on(facts["num_frames"], facts["size"])
         return session
 
     # Steps
@@ -300,20 +291,15 @@ class Sam2InferenceSession:
         """As `add_prompt`, without the answer; nothing changes if the prompt cannot be meant."""
         self.frames.require(frame)
         object_id = plain_id(object_id)
-        known = self.tracks.get(object_id)
-        old = None if known is None else known.prompts.get(frame)
-        kept = None if clear_old_points else old
+        track = self.tracks.get(object_id) or ObjectTrack(object_id)
+        kept = None if clear_old_points else track.prompts.get(frame)
         prompt = in_model_pixels(given, self.size, self.model.config.image_size, kept, normalized)
-        if given.box and kept is not None:
-            raise PromptError("a box replaces earlier points of its frame; pass it with clear_old_points=True")
-        track = ObjectTrack(object_id) if known is None else known
         self._tracker.prompt(track, frame, prompt, use_previous_mask)
         self.tracks[object_id] = track
         return track
 
     def _track(self, object_id: Hashable) -> ObjectTrack:
-        object_id = plain_id(object_id)
-        if object_id not in self.tracks:
+        if (object_id := plain_id(object_id)) not in self.tracks:
             raise KeyError(f"there is no object {object_id!r}; known are {list(self.tracks)}")
         return self.tracks[object_id]
 

@@ -110,8 +110,13 @@ class Tracker:
         track.memories[frame] = self._store(memory)
 
     def unprompt(self, track: ObjectTrack, frame: int) -> None:
-        """Takes a prompted frame back: its record goes, or stays as tracked memory if the policy says so."""
-        memory = track.memories.pop(frame)
+        """Takes a frame's prompt back: what it made goes, or stays as tracked memory if the policy says so."""
+        track.prompts.pop(frame, None)
+        track.drafts.pop(frame, None)
+        memory = track.memories.get(frame)
+        if memory is None or not memory.prompted:
+            return
+        del track.memories[frame]
         if self.policy.clear_keeps_memory:
             track.memories[frame] = replace(memory, prompted=False)
         track.visited.pop(frame, None)
