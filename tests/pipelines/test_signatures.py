@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+import sam2_hf
 from sam2_hf import GeneratorOptions, Sam2MaskGenerator, Sam2VideoMaskGenerator
 from sam2_hf.pipelines.image import segment
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import takes_arguments_of
+from sam2_hf.processing.requests import requests_from
 from tests.tiny import micro_model, micro_processor
 
 
@@ -17,7 +19,7 @@ class Choices:
     names: list = field(default_factory=list)
 
 
-@takes_fields_of(Choices)
+@takes_arguments_of(Choices)
 def shape(first, *, width: int = 2, **options):
     return first, width, Choices(**options)
 
@@ -50,6 +52,25 @@ def test_options_of_a_generator_may_be_given_whole():
     assert "points_per_side=3" in repr(Sam2MaskGenerator(*parts, points_per_side=3))
     with pytest.raises(TypeError, match="`options` says everything; leave out `points_per_side`"):
         Sam2MaskGenerator(*parts, options=options, points_per_side=3)
+
+
+def test_arguments_of_functions_are_seen_too_but_for_those_that_are_left_out():
+    @takes_arguments_of(requests_from, Choices, but=("frame", "height"))
+    def ask(first, **given):
+        return given
+
+    shown = inspect.signature(ask).parameters
+    assert list(shown)[:3] == ["first", "points", "labels"] and list(shown)[-1] == "names"
+    assert ask(1, points=[3, 4]) == {"points": [3, 4]}
+    with pytest.raises(TypeError, match="takes no 'frame'"):
+        ask(1, frame=2)
+
+
+@pytest.mark.parametrize("task", ["promptable-segmentation", "video-object-segmentation"])
+def test_arguments_of_pipelines_are_seen(task):
+    shown = inspect.signature(sam2_hf.pipeline(task, model=micro_model(image_size=64)).__call__).parameters
+    assert {"points", "boxes", "objects", "prompts", "normalized"} <= set(shown)
+    assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in shown.values())
 
 
 def test_options_of_segment_are_seen():

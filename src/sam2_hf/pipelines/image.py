@@ -1,6 +1,6 @@
 """Pictures and prompts in, `ImageResult` out: `segment` for one picture, `segment_batch` for several."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.picture_stages import OBJECT_BATCH, decode, prepare, to_result
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import arguments_of, takes_arguments_of
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.requests import requests_from
@@ -40,39 +40,28 @@ class SegmentOptions:
             raise ValueError(f"`object_batch` is {self.object_batch}, but it must be at least 1")
 
 
-@takes_fields_of(SegmentOptions)
-def segment(
-    model: Sam2Model,
-    processor: Sam2Processor,
-    image,
-    *,
-    points=None,
-    labels=None,
-    boxes=None,
-    masks=None,
-    mask_logits=None,
-    objects: Sequence[dict] | None = None,
-    object_ids: Sequence[Hashable] | None = None,
-    **options,
-) -> ImageResult:
+PROMPTS = tuple(name for name in arguments_of(requests_from) if name != "frame")  # of a picture
+
+
+@takes_arguments_of(requests_from, SegmentOptions, but=("frame",))
+def segment(model: Sam2Model, processor: Sam2Processor, image, **given) -> ImageResult:
     """Segments the prompted objects of one picture.
 
     Args:
         image: anything that the processor reads.
-        points, labels, boxes, masks, mask_logits, objects, object_ids: as for
-            `sam2_hf.processing.requests.requests_from`, in pixels of the original.
-        options: fields of `SegmentOptions`.
+        given: points, labels, boxes, masks, mask_logits, objects, object_ids as for
+            `sam2_hf.processing.requests.requests_from`, in pixels of the original; and fields of `SegmentOptions`.
 
     Raises:
         PromptError: no prompt, or one that cannot be meant.
         SourceError: a picture that cannot be read.
     """
-    given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks, "mask_logits": mask_logits}
-    requests = requests_from(objects=objects, object_ids=object_ids, **given)
+    requests = requests_from(**{name: value for name, value in given.items() if name in PROMPTS})
+    options = {name: value for name, value in given.items() if name not in PROMPTS}
     return segment_batch(model, processor, [image], [requests], **options)[0]
 
 
-@takes_fields_of(SegmentOptions)
+@takes_arguments_of(SegmentOptions)
 def segment_batch(
     model: Sam2Model,
     processor: Sam2Processor,

@@ -20,7 +20,7 @@ from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
 from sam2_hf.pipelines.candidate_counts import CandidateCounts, NothingFoundWarning
 from sam2_hf.pipelines.generator_options import GeneratorOptions, chosen_options
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import takes_arguments_of
 from sam2_hf.processing.candidates import clean_mask, ends_at_crop, inclusive_boxes, is_stable
 from sam2_hf.processing.crops import Crop, crops_of, layer_grids
 from sam2_hf.processing.masks import resize_logits, stability_scores
@@ -129,7 +129,7 @@ class Sam2MaskGenerator:
             `mask_generation` recommends, or the original's. A whole `GeneratorOptions` is taken as it is.
     """
 
-    @takes_fields_of(GeneratorOptions)
+    @takes_arguments_of(GeneratorOptions)
     def __init__(
         self,
         model: Sam2Model,

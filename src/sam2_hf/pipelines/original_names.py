@@ -22,7 +22,7 @@ from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.modeling.prompt_groups import MASK_PROMPT_CLAMP
 from sam2_hf.pipelines.generator_options import GeneratorOptions
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import takes_arguments_of
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import as_tensor
 
@@ -145,7 +145,7 @@ class SAM2AutomaticMaskGenerator:
         options: fields of `GeneratorOptions`.
     """
 
-    @takes_fields_of(GeneratorOptions)
+    @takes_arguments_of(GeneratorOptions)
     def __init__(
         self,
         model: Sam2Model,

@@ -1,6 +1,6 @@
 """The task `promptable-segmentation`: pictures and prompts in, `ImageResult` out."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,18 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from sam2_hf.errors import PromptError
+from sam2_hf.pipelines.image import PROMPTS as PICTURE_PROMPTS
 from sam2_hf.pipelines.image import SegmentOptions
 from sam2_hf.pipelines.picture_stages import decode, prepare, to_result
 from sam2_hf.pipelines.prompt_file import read_picture_prompts
 from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import takes_arguments_of
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
 from sam2_hf.processing.prompts import ObjectPrompt
-from sam2_hf.processing.requests import requests_of_pictures
+from sam2_hf.processing.requests import requests_from, requests_of_pictures
 
-PROMPTS = ("points", "labels", "boxes", "masks", "mask_logits", "objects", "object_ids", "prompts")
+PROMPTS = (*PICTURE_PROMPTS, "prompts")
 STAGES = (  # which stage takes which field of SegmentOptions
     ("normalized", "allow_no_prompt"),
     ("multimask", "object_batch"),
@@ -48,36 +49,28 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
         prompts = {name: parameters[name] for name in PROMPTS if parameters.get(name) is not None}
         return {**prompts, **before}, during, after
 
-    @takes_fields_of(SegmentOptions)
+    @takes_arguments_of(requests_from, SegmentOptions, but=("frame",))
     def __call__(
         self,
         inputs,
         *,
-        points=None,
-        labels=None,
-        boxes=None,
-        masks=None,
-        mask_logits=None,
-        objects: Sequence[dict] | None = None,
-        object_ids: Sequence[Hashable] | None = None,
         prompts: str | Path | None = None,
         batch_size: int | None = None,
         num_workers: int | None = None,
-        **options,
+        **given,
     ) -> ImageResult | list[ImageResult] | Iterator[ImageResult]:
         """Segments pictures.
 
         Args:
             inputs: path, URL, PIL image, array or tensor; or a dict with "image" and prompts of its own; or a list,
                 generator or data set of these.
-            points, labels, boxes, masks, mask_logits, objects, object_ids: as for
-                `sam2_hf.processing.requests.requests_from`, for every picture, or with one level more for each of a
-                list.
             prompts: a file of them.
             batch_size: pictures that are encoded together.
             num_workers: processes that read and prepare pictures of a list or data set ahead; default: none, this
                 process does.
-            options: fields of `SegmentOptions`.
+            given: points, labels, boxes, masks, mask_logits, objects, object_ids as for
+                `sam2_hf.processing.requests.requests_from`, for every picture, or with one level more for each of a
+                list; and fields of `SegmentOptions`.
 
         Returns:
             `ImageResult`; for a list a list, for a generator or data set an iterator.
@@ -86,10 +79,10 @@ class PromptableSegmentationPipeline(Sam2Pipeline):
             PromptError: no prompt, or one that cannot be meant.
             SourceError: a picture that cannot be read.
         """
-        values = (points, labels, boxes, masks, mask_logits, objects, object_ids, prompts)
-        given = dict(zip(PROMPTS, values, strict=True))
         held = {name: value for name, value in self._preprocess_params.items() if name in PROMPTS}
-        asked = {**held, **{name: value for name, value in given.items() if value is not None}}
+        new = {name: value for name, value in {**given, "prompts": prompts}.items() if value is not None}
+        asked = {**held, **{name: value for name, value in new.items() if name in PROMPTS}}
+        options = {name: value for name, value in given.items() if name not in PROMPTS}
         run = {"batch_size": batch_size, "num_workers": num_workers, **options}
         if isinstance(inputs, (list, tuple)):
             return list(super().__call__(_Entries(inputs, _requests(asked, len(inputs))), **run))

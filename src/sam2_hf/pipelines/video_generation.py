@@ -17,7 +17,7 @@ from sam2_hf.pipelines.candidate_counts import NothingFoundWarning
 from sam2_hf.pipelines.generator_options import GeneratorOptions
 from sam2_hf.pipelines.mask_generation import Sam2MaskGenerator
 from sam2_hf.pipelines.results import ImageResult
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import takes_arguments_of
 from sam2_hf.pipelines.video import VideoFrameResult, frame_result
 from sam2_hf.pipelines.video_pass import VideoSpan, frames_of_span
 from sam2_hf.processing.pixels import to_pixels
@@ -78,7 +78,7 @@ class Sam2VideoMaskGenerator:
         options: fields of `VideoGeneratorOptions`, and options of `Sam2MaskGenerator`.
     """
 
-    @takes_fields_of(VideoGeneratorOptions, GeneratorOptions)
+    @takes_arguments_of(VideoGeneratorOptions, GeneratorOptions)
     def __init__(
         self,
         model: Sam2Model,

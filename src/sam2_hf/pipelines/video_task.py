@@ -1,13 +1,13 @@
 """The task `video-object-segmentation`: a video and prompts in, an iterator of `VideoFrameResult` out."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.prompt_file import read_prompt_file
-from sam2_hf.pipelines.signatures import takes_fields_of
+from sam2_hf.pipelines.signatures import takes_arguments_of
 from sam2_hf.pipelines.task import Sam2Pipeline, refuse_beside_file, refuse_unknown
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.video_pass import VideoSpan, add_requests, frames_of_span, pass_of_span, results_of_pass
@@ -39,35 +39,27 @@ class VideoObjectSegmentationPipeline(Sam2Pipeline):
         tracking = {name: parameters[name] for name in ("normalized", *POLICY, "policy") if name in parameters}
         return {**prompts, **span}, tracking, {}
 
-    @takes_fields_of(VideoSpan, TrackingPolicy)
+    @takes_arguments_of(requests_from, VideoSpan, TrackingPolicy, but=("mask_logits",))
     def __call__(
         self,
         inputs,
         *,
-        points=None,
-        labels=None,
-        boxes=None,
-        masks=None,
-        objects: Sequence[dict] | None = None,
-        object_ids: Sequence[Hashable] | None = None,
         prompts: str | Path | None = None,
-        frame: int | None = None,
         normalized: bool | None = None,
         policy: TrackingPolicy | None = None,
-        **options,
+        **given,
     ) -> Iterator[VideoFrameResult] | list[Iterator[VideoFrameResult]]:
         """Follows objects.
 
         Args:
             inputs: a video as `Sam2InferenceSession` takes it: path, folder, address, list, array or tensor of frames,
                 iterator, camera number; or a list of paths, of arrays or of lists, one per video.
-            points, labels, boxes, masks, object_ids: on `frame` (default 0), as for
-                `sam2_hf.processing.requests.requests_from`.
-            objects: with a frame each.
             prompts: a file of them.
             normalized: points and boxes are fractions of width and height.
             policy: a whole `TrackingPolicy`.
-            options: fields of `VideoSpan`; fields of `TrackingPolicy`, which replace those of `policy`.
+            given: points, labels, boxes, masks, object_ids on `frame`, or objects with a frame each, as for
+                `sam2_hf.processing.requests.requests_from`; fields of `VideoSpan`; fields of `TrackingPolicy`, which
+                replace those of `policy`.
 
         Returns:
             An iterator of results, one frame at a time; for a list of videos a list of iterators, to be consumed one
@@ -77,10 +69,9 @@ class VideoObjectSegmentationPipeline(Sam2Pipeline):
             PromptError: no prompt, or one that cannot be meant; before the first frame is followed.
             SourceError: a video that cannot be read.
         """
-        values = (points, labels, boxes, masks, objects, object_ids, prompts, frame)
-        given = {**dict(zip(PROMPTS, values, strict=True)), "normalized": normalized, "policy": policy}
-        given = {name: value for name, value in given.items() if value is not None}
-        before, during, _ = self._sanitize_parameters(**given, **options)
+        own = {"prompts": prompts, "normalized": normalized, "policy": policy}
+        given |= {name: value for name, value in own.items() if value is not None}
+        before, during, _ = self._sanitize_parameters(**given)
         before, during = {**self._preprocess_params, **before}, {**self._forward_params, **during}
         if not _are_videos(inputs):
             return self.run_single(inputs, before, during, {})
