@@ -26,9 +26,10 @@ test-elsewhere: $(READY)  ## how another machine looks from here: other kernels,
 	ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "not slow" --other-rounding $(NUMERIC)
 	ATEN_CPU_CAPABILITY=default $(PYTEST) -m "not slow" tests/checkpoints tests/modeling/test_parity.py
 
-check: $(READY)  ## lint and formatting
+check: $(READY)  ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) build dist runs .pytest_cache .ruff_cache src/*.egg-info
@@ -37,5 +38,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]" ruff
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]" ruff mypy
 	touch $(READY)

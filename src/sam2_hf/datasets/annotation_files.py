@@ -117,7 +117,7 @@ def rle_size(rle: Any, entry: Entry) -> tuple[int, int]:
     """
     size = rle.get("size") if isinstance(rle, dict) else None
     is_pair = isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
-    if not is_pair or "counts" not in rle:
+    if size is None or not is_pair or "counts" not in rle:
         found = shown(rle if not isinstance(rle, dict) or size is None else size)
         raise entry.problem(f"a run-length mask has its size [height, width] above 0 and counts, found {found}")
     return size[0], size[1]

@@ -53,7 +53,7 @@ class _KnownByItsLabels:
 
         signature = inspect.signature(self._forward)
         kept = [parameter for name, parameter in signature.parameters.items() if name != "input_labels"]
-        forward.__signature__ = signature.replace(parameters=kept)
+        forward.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
         return forward
 
 

@@ -148,8 +148,8 @@ class Sam2VisionEncoderOutput(BaseModelOutputWithPooling):
         attentions: softmax weights of every block, (batch * windows, heads, queries, keys).
     """
 
-    fpn_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    fpn_position_encoding: tuple[torch.FloatTensor, ...] | None = None
+    fpn_hidden_states: tuple[torch.Tensor, ...] | None = None
+    fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -170,11 +170,11 @@ class Sam2ImageSegmentationOutput(ModelOutput):
             (rows, heads, queries, keys).
     """
 
-    loss: torch.FloatTensor | None = None
-    iou_scores: torch.FloatTensor | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
-    image_embeddings: tuple[torch.FloatTensor, ...] | None = None
-    vision_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    vision_attentions: tuple[torch.FloatTensor, ...] | None = None
-    mask_decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    iou_scores: torch.Tensor | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    image_embeddings: tuple[torch.Tensor, ...] | None = None
+    vision_hidden_states: tuple[torch.Tensor, ...] | None = None
+    vision_attentions: tuple[torch.Tensor, ...] | None = None
+    mask_decoder_attentions: tuple[torch.Tensor, ...] | None = None

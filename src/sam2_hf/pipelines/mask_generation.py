@@ -24,7 +24,7 @@ from sam2_hf.pipelines.signatures import takes_arguments_of
 from sam2_hf.processing.candidates import clean_mask, ends_at_crop, inclusive_boxes, is_stable
 from sam2_hf.processing.crops import Crop, crops_of, layer_grids
 from sam2_hf.processing.masks import resize_logits, stability_scores
-from sam2_hf.processing.pixels import split_batch, to_pixels
+from sam2_hf.processing.pixels import size_of, split_batch, to_pixels
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.rle import Masks
@@ -97,7 +97,7 @@ class _CropOfPicture:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the picture."""
-        return tuple(self.pixels.shape[-2:])
+        return size_of(self.pixels)
 
     @property
     def cut(self) -> Tensor:
@@ -184,7 +184,7 @@ class Sam2MaskGenerator:
         )
         for image in images:
             pixels = to_pixels(image)
-            crops = crops_of(tuple(pixels.shape[-2:]), options.crop_n_layers, options.crop_overlap_ratio)
+            crops = crops_of(size_of(pixels), options.crop_n_layers, options.crop_overlap_ratio)
             for number, crop in enumerate(crops):
                 grid = torch.tensor(np.asarray(grids[crop.layer], dtype=np.float64), dtype=torch.float32)
                 yield _CropOfPicture(image=image, pixels=pixels, crop=crop, grid=grid, number=number, count=len(crops))

@@ -17,7 +17,7 @@ from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.processing.masks import stability_scores
-from sam2_hf.processing.pixels import to_pixels
+from sam2_hf.processing.pixels import size_of, to_pixels
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.requests import NOTHING_GIVEN
@@ -50,7 +50,7 @@ class PreparedPicture:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
-        return tuple(self.pixels.shape[-2:])
+        return size_of(self.pixels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def prepare(
     clock = _Clock()
     pixels = to_pixels(image)
     clock.lap("load")
-    size = tuple(pixels.shape[-2:])
+    size = size_of(pixels)
     features = processor.image_processor([pixels], input_data_format="channels_first", return_tensors="pt")
     prompts = _apart_by_mask(processor, requests, size, normalized)
     clock.lap("preprocess")

@@ -28,8 +28,10 @@ def opened_address(url: str, headers: dict[str, str] | None = None) -> Iterator:
         for _ in range(MAX_REDIRECTS + 1):
             if not is_local and _is_local(address):
                 raise SourceError(f"{url}: leads into the local network ({address}); pass that address if it is meant")
-            asked = {"headers": headers or {}, "timeout": TIMEOUT_S, "follow_redirects": False}
-            with get_session().stream("GET", address, **asked) as response:
+            opened = get_session().stream(
+                "GET", address, headers=headers or {}, timeout=TIMEOUT_S, follow_redirects=False
+            )
+            with opened as response:
                 if response.status_code not in REDIRECTS or "location" not in response.headers:
                     yield response
                     return
@@ -64,4 +66,4 @@ def _is_local(url: str) -> bool:
         found = socket.getaddrinfo(host, None)
     except (ValueError, OSError):
         return False  # no address at all: the request says so
-    return any(not ipaddress.ip_address(entry[4][0].partition("%")[0]).is_global for entry in found)
+    return any(not ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)

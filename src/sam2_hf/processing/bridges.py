@@ -91,11 +91,12 @@ def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
     order, links = _shortest_links(points)
     for ring, (place, parent, parent_place) in links.items():
         kept[ring][place] = kept[parent][parent_place] = True
+    first = order[0]
     detours: dict[int, list[tuple[int, np.ndarray]]] = {ring: [] for ring in order}
     for ring in reversed(order):
-        entry, parent, parent_place = links.get(ring, (0, None, 0))
+        entry, parent, parent_place = links.get(ring, (0, first, 0))
         path = _with_detours(points[ring], kept[ring], entry, detours.pop(ring))
-        if parent is None:
+        if ring == first:  # it has no parent
             break
         detours[parent].append((parent_place, path))
     path = path[(path != np.roll(path, 1, axis=0)).any(axis=1)]

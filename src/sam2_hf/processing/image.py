@@ -20,7 +20,7 @@ from sam2_hf.processing.masks import post_process_masks
 from sam2_hf.processing.pixels import split_batch, to_pixels
 
 
-class Sam2ImageProcessorKwargs(ImagesKwargs, total=False):
+class Sam2ImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
     """Keyword arguments of `Sam2ImageProcessor` beyond the library's own.
 
     mask_size (`dict[str, int]`): height and width of the decoder's masks, the size of `labels`.
@@ -103,7 +103,7 @@ class Sam2ImageProcessor(BaseImageProcessor):
             raise SourceError(
                 "pictures of different sizes cannot be stacked with do_resize=False; call them one by one"
             )
-        data = {"pixel_values": torch.stack(pixels) if stackable else pixels, "original_sizes": sizes}
+        data: dict = {"pixel_values": torch.stack(pixels) if stackable else pixels, "original_sizes": sizes}
         return BatchFeature(data=data if str(return_tensors) != "np" else {k: v.cpu().numpy() for k, v in data.items()})
 
     def _one(
@@ -178,7 +178,9 @@ def _normalize(values: Tensor, mean, std) -> Tensor:
     return (values - mean) / std
 
 
-def _labels(segmentation_maps, num_images: int, mask_size: SizeDict, return_tensors) -> Tensor | list[Tensor]:
+def _labels(
+    segmentation_maps, num_images: int, mask_size: SizeDict, return_tensors
+) -> Tensor | np.ndarray | list[Tensor]:
     """Per picture (height, width) or (objects, height, width) at `mask_size`, nearest; stacked if they match."""
     maps = segmentation_maps
     if not isinstance(maps, (list, tuple)):

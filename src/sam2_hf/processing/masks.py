@@ -46,8 +46,8 @@ def post_process_masks(
             f"{len(masks)} pictures in `masks`, but {len(sizes)} in `original_sizes`; give one size per picture"
         )
     results = []
-    for logits, size in zip(masks, sizes, strict=True):
-        logits = torch.as_tensor(logits)
+    for logits, (height, width) in zip(masks, sizes, strict=True):
+        logits, size = torch.as_tensor(logits), (height, width)
         if logits.dim() != 4:
             raise ValueError(
                 f"the masks of a picture must be (objects, masks, height, width), got {tuple(logits.shape)}"

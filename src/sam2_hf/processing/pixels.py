@@ -140,6 +140,12 @@ def _array_to_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def size_of(pixels: Tensor) -> tuple[int, int]:
+    """(height, width) of a picture in normal form."""
+    height, width = pixels.shape[-2:]
+    return height, width
+
+
 def _channels_first(image: Tensor, data_format: str | None) -> Tensor:
     """(c, height, width), the layout decided by the axis that can be channels."""
     if image.dim() == 2:
@@ -151,7 +157,7 @@ def _channels_first(image: Tensor, data_format: str | None) -> Tensor:
     return image.permute(2, 0, 1) if str(getattr(data_format, "value", data_format)) == "channels_last" else image
 
 
-def _infer_data_format(shape: tuple[int, int, int]) -> str:
+def _infer_data_format(shape: tuple[int, ...]) -> str:
     first, last = shape[0], shape[2]
     for counts in ((3,), CHANNEL_COUNTS):
         fits_first, fits_last = first in counts, last in counts
@@ -174,10 +180,10 @@ def _unit_range(pixels: Tensor) -> Tensor:
     if pixels.dtype == torch.bool:
         raise SourceError("a picture cannot be bool; for a mask prompt use `masks`, else pass uint8")
     if not pixels.is_floating_point():
-        low, high = int(pixels.min()), int(pixels.max())
-        if low < 0 or high > 255:
+        lowest, highest = int(pixels.min()), int(pixels.max())
+        if lowest < 0 or highest > 255:
             raise SourceError(
-                f"integer picture has values from {low} to {high}; pass uint8, or uint16 for 16-bit pictures"
+                f"integer picture has values from {lowest} to {highest}; pass uint8, or uint16 for 16-bit pictures"
             )
         return pixels.to(torch.uint8)
     if not bool(torch.isfinite(pixels).all()):

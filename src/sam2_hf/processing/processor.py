@@ -30,7 +30,7 @@ KINDS_OF_KWARGS = ("images_kwargs", "common_kwargs", "return_tensors")
 COORDINATES = ("input_points", "input_boxes")
 
 
-class Sam2ProcessorKwargs(ProcessingKwargs, total=False):
+class Sam2ProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """Keyword arguments for the parts of `Sam2Processor`."""
 
     images_kwargs: Sam2ImageProcessorKwargs
@@ -174,12 +174,13 @@ class Sam2Processor(ProcessorMixin):
             PromptError: prompts that cannot be meant.
         """
         target = self._target_size({})
-        masks = [_mask_input(prompt, (target.height // 4, target.width // 4)) for prompt in objects]
-        if masks[0] is None:
+        found = (_mask_input(prompt, (target.height // 4, target.width // 4)) for prompt in objects)
+        masks = [mask for mask in found if mask is not None]
+        if not masks:
             _check_prompted([list(objects)])
         values = self._prompts([list(objects)], [original_size], target, normalized)
         named = dict(zip(("input_points", "input_labels", "input_boxes"), values, strict=True))
-        named["input_masks"] = None if masks[0] is None else torch.stack(masks, dim=1)
+        named["input_masks"] = torch.stack(masks, dim=1) if masks else None
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def post_process_masks(
@@ -247,12 +248,12 @@ class Sam2Processor(ProcessorMixin):
             per_image = list(masks) if num_images > 1 else [masks[0] if _is_nested(masks) else masks]
             if len(per_image) != num_images:
                 raise PromptError(f"`masks` has entries for {len(per_image)} pictures, but there are {num_images}")
-            logits = [mask_logits_of(entry, (target.height // 4, target.width // 4)) for entry in per_image]
-            if len({len(entry) for entry in logits}) != 1:
+            found = [mask_logits_of(entry, (target.height // 4, target.width // 4)) for entry in per_image]
+            if len({len(entry) for entry in found}) != 1:
                 raise PromptError(
                     "`masks` must have equally many objects in every picture; call the pictures one by one"
                 )
-            return torch.stack(logits)
+            return torch.stack(found)
         if input_masks is None:
             return None
         logits = finite_logits("input_masks", input_masks)

@@ -103,7 +103,7 @@ def _objects(points: list | None, labels: list | None, boxes: list | None) -> li
     if any(count not in (1, number) for count in counts.values()):
         found = " but ".join(f"`{name}` has {count} objects" for name, count in counts.items())
         raise PromptError(f"{found}; give one entry per object (an empty list for none)")
-    if labels is not None and len(labels) != len(points):
+    if labels is not None and points is not None and len(labels) != len(points):
         raise PromptError(
             f"`points` has {len(points)} objects but `labels` has {len(labels)}; give one list per object"
         )

@@ -65,9 +65,8 @@ def requests_from(
             raise PromptError(f"`objects` says everything; leave out {', '.join(f'`{name}`' for name in given)}")
         return _explicit(objects, frame)
     prompts = read_prompts(1, points, labels, boxes)[0]
-    columns = {"mask": _one_per_object("masks", masks), "mask_logits": _one_per_object("mask_logits", mask_logits)}
-    counts = {"points and boxes": len(prompts), "masks": len(columns["mask"])}
-    counts["mask_logits"] = len(columns["mask_logits"])
+    binary, logits = _one_per_object("masks", masks), _one_per_object("mask_logits", mask_logits)
+    counts = {"points and boxes": len(prompts), "masks": len(binary), "mask_logits": len(logits)}
     counts = {name: count for name, count in counts.items() if count}
     if len(set(counts.values())) > 1:
         found = " but ".join(f"`{name}` has {count} objects" for name, count in counts.items())
@@ -79,7 +78,8 @@ def requests_from(
             prompts[index] if prompts else ObjectPrompt(),
             object_id=ids[index],
             frame=frame,
-            **{name: values[index] if values else None for name, values in columns.items()},
+            mask=binary[index] if binary else None,
+            mask_logits=logits[index] if logits else None,
         )
         for index in range(number)
     ]

@@ -49,7 +49,7 @@ class Masks(Sequence):
     def __eq__(self, other) -> bool:
         return isinstance(other, Masks) and self.rle == other.rle and tuple(self.size) == tuple(other.size)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def dense(self) -> np.ndarray:
         """All masks at once, (N, height, width) bool. Warns above 1 GiB; iterating holds one mask at a time."""

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sam2_hf.errors import DecodeError, SourceError
-from sam2_hf.processing.pixels import to_pixels
+from sam2_hf.processing.pixels import size_of, to_pixels
 from sam2_hf.processing.video_file import VideoFileFrames, camera_frames, live_frames
 
 STACK_SUFFIXES = (".tif", ".tiff", ".webp")  # pictures that may have several pages
@@ -26,12 +26,15 @@ class FrameSource(Protocol):
         fps: mean frames per second, or None.
     """
 
-    size: tuple[int, int]
-    fps: float | None
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def fps(self) -> float | None: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int, /) -> Tensor:
         """(3, height, width), uint8 or float in [0, 1]."""
 
 
@@ -40,12 +43,12 @@ class PictureFrames:
 
     fps: float | None = None
 
-    def __init__(self, pictures: Sequence):
+    def __init__(self, pictures: Sequence | np.ndarray | Tensor):
         if not len(pictures):
             raise SourceError("the video has no frames")
         self._pictures = pictures
         self._last: tuple[int, Tensor] = (0, to_pixels(pictures[0]))
-        self.size = tuple(self._last[1].shape[-2:])
+        self.size = size_of(self._last[1])
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -53,9 +56,8 @@ class PictureFrames:
     def __getitem__(self, index: int) -> Tensor:
         if index != self._last[0]:  # a frame is asked for twice, by the model and for drawing
             pixels = to_pixels(self._pictures[index])
-            if tuple(pixels.shape[-2:]) != self.size:
-                found = tuple(pixels.shape[-2:])
-                raise SourceError(f"frame {index} is (height, width) {found}, the first is {self.size}")
+            if size_of(pixels) != self.size:
+                raise SourceError(f"frame {index} is (height, width) {size_of(pixels)}, the first is {self.size}")
             self._last = index, pixels
         return self._last[1]
 
@@ -78,7 +80,7 @@ class StackFrames:
         weakref.finalize(self, self._picture.close)
         self._length = getattr(self._picture, "n_frames", 1)
         self._last: tuple[int, Tensor] = (0, self._page(0))
-        self.size = tuple(self._last[1].shape[-2:])
+        self.size = size_of(self._last[1])
 
     def __len__(self) -> int:
         return self._length
@@ -89,8 +91,8 @@ class StackFrames:
             raise IndexError(f"frame {index} is not in {self.path} (0..{self._length - 1})")
         if index != self._last[0]:
             pixels = self._page(index)
-            if tuple(pixels.shape[-2:]) != self.size:
-                found = tuple(pixels.shape[-2:])
+            if size_of(pixels) != self.size:
+                found = size_of(pixels)
                 raise SourceError(f"{self.path}: frame {index} is (height, width) {found}, the first is {self.size}")
             self._last = index, pixels
         return self._last[1]

@@ -55,7 +55,7 @@ class _Evaluation:
         if settings.protocol == "metrics":
             truth = truth_folders(Path(settings.roots[0]))
             truth = {name: truth[name] for name in self._chosen(list(truth), str)}
-            work = partial(self._score, truth)
+            work: Callable[[], dict | None] = partial(self._score, truth)
         else:
             clips = self._clips()
             work = partial(self._time if settings.protocol == "speed" else self._measure, clips)
@@ -97,7 +97,7 @@ class _Evaluation:
 
     def _score(self, truth: dict[str, Path]) -> dict:
         """Scores masks that exist."""
-        pred = Path(self.settings.pred)
+        pred = Path(str(self.settings.pred))
         predicted = truth_folders(pred / MASKS if (pred / MASKS).is_dir() else pred)  # the folder of a run will do
         rules, workers = self._choices().rules, self.settings.workers
         results = score_folders(truth, predicted, rules, allow_missing=True, workers=workers)

@@ -27,8 +27,8 @@ class RunModel:
     facts: dict
 
     @property
-    def size(self) -> str:
-        """Which release it is as large as."""
+    def size(self) -> str | None:
+        """Which release it is as large as; None for other sizes."""
         from sam2_hf.checkpoints.recognise import recognise
 
         return recognise(self.network.state_dict()).size
@@ -51,7 +51,7 @@ def load_model(settings: RunSettings, folder: RunFolder, *, keep: bool, **change
     name, why = resolve(settings.model, settings.offline)
     if settings.model == AUTO and "name" in earlier:
         name, why = earlier["name"], " (as the run was begun)"
-    where = {"revision": settings.revision, "device": settings.device, "dtype": settings.dtype, **changed}
+    where: dict = {"revision": settings.revision, "device": settings.device, "dtype": settings.dtype, **changed}
     network, processor, line = load(name, offline=settings.offline, **where)
     line = line.replace(";", f"{why};", 1)
     facts = {"name": name, **model_facts(network, line.removeprefix("model: "))}

@@ -240,7 +240,7 @@ class _Job:
         if not self.settings.requests or not sizes:
             return
         size = next(iter(sizes)) if len(sizes) == 1 else None
-        requests, normalized = self.settings.requests, self.settings.normalized
+        requests, normalized = list(self.settings.requests), self.settings.normalized
         if normalized and size is not None:
             requests, normalized = [entry.in_pixels(size) for entry in requests], False
         facts = {} if size is None else {"height": size[0], "width": size[1], "frames": 1}

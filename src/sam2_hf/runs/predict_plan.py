@@ -83,7 +83,10 @@ def plan_of(settings: PredictSettings, *, read: tuple[str, ...] = (), reserve: b
     how = ("recursive", "start", "end", "stride", "offline")
     pictures = pictures_from(settings.sources, SourceOptions(**{name: getattr(settings, name) for name in how}))
     _check_prompts(settings, pictures)
-    drawing = {"alpha": settings.alpha, "points": not settings.everything}  # a grid of clicks would hide the picture
+    drawing: dict = {
+        "alpha": settings.alpha,
+        "points": not settings.everything,
+    }  # a grid of clicks would hide the picture
     if settings.palette is not None:
         drawing["palette"] = [as_colour(colour) for colour in settings.palette]
     names = output_names([item.key for item in pictures.known], PICTURE_SUFFIXES)

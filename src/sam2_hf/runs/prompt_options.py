@@ -22,10 +22,10 @@ def list_digests(sources: Sequence[str], suffixes: tuple[str, ...]) -> dict[str,
 
 
 def _plain(request: ObjectPrompt) -> dict:
-    given = {"id": request.object_id, "frame": request.frame, "label": request.label}
+    given: dict = {"id": request.object_id, "frame": request.frame, "label": request.label}
     given |= {"points": request.points, "labels": request.labels, "box": request.box}
-    if request.mask is not None:
-        given["mask"] = _digest(json.dumps(request.kept.mask, sort_keys=True).encode())
+    if request.mask is not None and (kept := request.kept) is not None:
+        given["mask"] = _digest(json.dumps(kept.mask, sort_keys=True).encode())
     if request.mask_logits is not None:
         given["mask_logits"] = _digest(as_tensor(request.mask_logits).float().numpy().tobytes())
     return given

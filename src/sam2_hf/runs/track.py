@@ -110,7 +110,7 @@ def plan_of(settings: TrackSettings, *, read: tuple[str, ...] = (), reserve: boo
     if settings.everything and settings.requests:
         raise PromptError("--everything takes no prompts")
     chosen = settings.output is None
-    root = next_folder("track", reserve=reserve) if chosen else Path(settings.output)
+    root = next_folder("track", reserve=reserve) if settings.output is None else Path(settings.output)
     options = settings.options()
     folders = {
         source: RunFolder(path, "track", {"source": source, **options}, reserved=chosen and reserve and path == root)
@@ -200,7 +200,9 @@ class TrackJob:
     ):
         self.settings, self.source, self.folder, self.model = settings, source, folder, model
         self.resume, self.say, self.bar = resume, say, bar
-        self.frames, self.skipped, self.unfinished = 0, {}, {}
+        self.frames = 0
+        self.skipped: dict = {}
+        self.unfinished: dict = {}
         self.begun = time.perf_counter()
 
     def run(self) -> dict:
@@ -306,7 +308,7 @@ class TrackJob:
 
     def _write_prompts(self, passed) -> None:
         """The prompts of this run in original pixels, for another run or the browser."""
-        requests = self.settings.requests
+        requests = list(self.settings.requests)
         if not requests:
             return
         height, width = passed.size

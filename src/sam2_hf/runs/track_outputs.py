@@ -30,7 +30,7 @@ def make_sinks(folder: Path, kinds: tuple[str, ...], fps: float | None, keep: in
     Args:
         keep: records of an earlier part that stay.
     """
-    sinks = [writers.Jsonl(folder / RESULTS, keep)]
+    sinks: list = [writers.Jsonl(folder / RESULTS, keep)]
     for kind in kinds:
         if kind in FILMS:
             sinks.append(FILMS[kind](folder / FILES[kind], fps))

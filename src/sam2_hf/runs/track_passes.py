@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sam2_hf.pipelines.video_generation import Sam2VideoMaskGenerator
 from sam2_hf.pipelines.video_pass import add_requests, follow_span, frames_of_span, open_session
@@ -20,13 +21,13 @@ class PromptedPass:
         settings: of the run, with its requests.
     """
 
-    def __init__(self, parts, video, span, policy, settings: TrackSettings):
+    def __init__(self, parts: tuple[Any, Any], video, span, policy, settings: TrackSettings):
         self.parts, self.video, self.span, self.policy = parts, video, span, policy
         self.normalized, self.requests = settings.normalized, settings.requests
-        self.session = None
+        self.session: Any = None  # made by `covered` or `begin`
         self.can_resume = span.direction == "forward"
         self.why_empty = None  # of passes that look for objects
-        self._passed = None
+        self._passed: Any = None
         self._at: int | None = None  # the frame whose result came last
 
     @property

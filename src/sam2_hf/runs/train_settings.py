@@ -110,8 +110,8 @@ class TrainSettings:
             return read_config(self.config, **given)
         return fine_tuning(
             self.preset,
-            kind=self.dataset,
-            root=self.root,
+            kind=str(self.dataset),
+            root=str(self.root),
             include=self.include,
             exclude=self.exclude,
             batch_size=self.batch_size,

@@ -100,10 +100,16 @@ class FrameStore:
             for frame in [frame for frame in self._appended if frame < before]:
                 del self._appended[frame]
 
+    @property
+    def known_size(self) -> tuple[int, int]:
+        """(height, width) of every frame, once there is one."""
+        assert self.size is not None, "no frame was read yet"
+        return self.size
+
     def go_on(self, count: int, size: Sequence[int] | None) -> None:
         """Goes on counting a stream of which frames were seen before and are gone."""
         self._num_appended += count
-        self.size = None if size is None else tuple(size)
+        self.size = None if size is None else (size[0], size[1])
 
     def pixels(self, frame: int) -> Tensor:
         """A frame as the model takes it, (1, 3, height, width).

@@ -9,7 +9,7 @@ from sam2_hf.errors import Sam2Error
 SAMPLES = 4  # of every tensor of weights
 CELLS = 8  # along each side of a small picture of a frame
 GREY_LEVELS = 6  # decoders and converters of colour differ by less
-ROUNDING = {"rtol": 1e-2, "atol": 1e-4}  # of the same weights in another dtype
+RTOL, ATOL = 1e-2, 1e-4  # of the same weights in another dtype
 
 
 def weights_sample(model: torch.nn.Module) -> dict:
@@ -32,7 +32,9 @@ def same_weights(saved: dict, found: dict) -> bool:
     before, now = torch.tensor(saved["values"]), torch.tensor(found["values"])
     if before.shape != now.shape:
         return False
-    return torch.equal(before, now) if saved["dtype"] == found["dtype"] else torch.allclose(before, now, **ROUNDING)
+    if saved["dtype"] == found["dtype"]:
+        return torch.equal(before, now)
+    return torch.allclose(before, now, rtol=RTOL, atol=ATOL)
 
 
 def other_frame(saved: dict[str, list[int] | None], found: dict[int, list[int] | None]) -> int | None:

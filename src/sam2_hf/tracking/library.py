@@ -14,6 +14,7 @@ until then.
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,8 +42,8 @@ class Sam2VideoSegmentationOutput(ModelOutput):
     """
 
     object_ids: list | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
     frame_idx: int | None = None
 
 
@@ -249,7 +250,7 @@ class LibrarySession:
     def _answer_waiting(self, frame: int) -> bool:
         """Answers the prompts that wait for a frame; whether there were any."""
         waiting = [prompt for prompt in self._waiting if prompt.frame == frame]
-        frames, side = self.session.frames, self.session.model.config.image_size
+        frames, side = self.session.frames, self.session.processor.target_size
         for prompt in waiting:
             if frames.size is None:  # a stream of preprocessed frames: prompts are in pixels of `original_size`
                 frames.size = self.original_size or (side, side)
@@ -257,7 +258,7 @@ class LibrarySession:
             self.session.give(frame, prompt.object_id, prompt.given, clear_old_points=prompt.clear_old_points)
         return bool(waiting)
 
-    def _output(self, frame: int, results: dict[Hashable, FrameResult | None]) -> Sam2VideoSegmentationOutput:
+    def _output(self, frame: int, results: Mapping[Hashable, FrameResult | None]) -> Sam2VideoSegmentationOutput:
         model = self.session.model
         device, low_res = model.execution_device, model.config.low_res_mask_size
         nothing = absent(low_res, device)
@@ -266,7 +267,8 @@ class LibrarySession:
             return Sam2VideoSegmentationOutput(
                 object_ids=[], pred_masks=torch.zeros(0, 1, low_res, low_res, device=device), frame_idx=frame
             )
-        logits = [(nothing if row.mask_logits is None else row).mask_logits.to(device) for row in rows]
+        found = (nothing.mask_logits if row.mask_logits is None else row.mask_logits for row in rows)
+        logits = [one.to(device) for one in found if one is not None]
         return Sam2VideoSegmentationOutput(
             object_ids=list(results),
             pred_masks=torch.stack(logits).unsqueeze(1),
@@ -301,13 +303,15 @@ class ProcessedFrames(Mapping):
         return owner._processor.image_processor(owner._video[frame], return_tensors="pt")["pixel_values"][0]
 
 
-def _offload(device: torch.device | None, state, video) -> str:
+def _offload(device: torch.device | None, state, video) -> Literal["none", "state", "video", "all"]:
     """Where the library's placements keep records and frames, as our policy says it."""
     here = "cpu" if device is None else device.type
-    moved = [place is not None and torch.device(place).type != here for place in (state, video)]
-    if any(moved) and here == "cpu":
+    has_moved, has_moved_video = (place is not None and torch.device(place).type != here for place in (state, video))
+    if (has_moved or has_moved_video) and here == "cpu":
         raise ValueError("records and frames are kept beside the model or on the CPU; leave out the storage devices")
-    return {(True, True): "all", (True, False): "state", (False, True): "video"}.get(tuple(moved), "none")
+    if has_moved and has_moved_video:
+        return "all"
+    return "state" if has_moved else "video" if has_moved_video else "none"
 
 
 def _per_object(value, depth: int):

@@ -49,11 +49,13 @@ def memory_batch(
     """What objects of equal signature remember, stacked; distances of pointers are divided by `divisor`."""
     spatial, pointers = [], []
     for track, selection in zip(tracks, selections, strict=True):
-        spatial.append(torch.stack([track.memories[frame].spatial for frame, _ in selection.spatial]))
+        maps = [track.memories[frame].spatial for frame, _ in selection.spatial]
+        spatial.append(torch.stack(maps))  # type: ignore[arg-type]  # kept while it can be selected
         held = [track.memories[frame].result.object_pointer for frame, _ in selection.pointers]
         if held:
-            pointers.append(torch.stack(held))
-    width = tracks[0].memories[selections[0].spatial[0][0]].result.object_pointer.shape[-1]
+            pointers.append(torch.stack(held))  # type: ignore[arg-type]  # kept while it can be selected
+    newest = tracks[0].memories[selections[0].spatial[0][0]].result.object_pointer
+    width = newest.shape[-1]  # type: ignore[union-attr]  # kept while it can be selected
     no_pointers = torch.zeros(len(tracks), 0, width)
     return MemoryBatch(
         spatial=torch.stack(spatial).to(device=device, dtype=dtype),

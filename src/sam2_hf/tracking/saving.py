@@ -141,7 +141,8 @@ def _pack_result(result: FrameResult, name: str, tensors: dict[str, Tensor]) -> 
 
 def _unpack(entry: dict, row: str, tensors: dict[str, Tensor]) -> ObjectTrack:
     def result(name: str) -> FrameResult:
-        return FrameResult(**{field: tensors.get(f"{name}.{field}") for field in RESULT_FIELDS})
+        parts: dict = {field: tensors.get(f"{name}.{field}") for field in RESULT_FIELDS}
+        return FrameResult(**parts)
 
     track = ObjectTrack(entry["id"])
     for frame, prompt in entry["prompts"].items():

@@ -293,7 +293,8 @@ class Sam2InferenceSession:
         object_id = plain_id(object_id)
         track = self.tracks.get(object_id) or ObjectTrack(object_id)
         kept = None if clear_old_points else track.prompts.get(frame)
-        prompt = in_model_pixels(given, self.size, self.model.config.image_size, kept, normalized)
+        size, side = self.frames.known_size, self.processor.target_size
+        prompt = in_model_pixels(given, size, side, kept, normalized)
         self._tracker.prompt(track, frame, prompt, use_previous_mask)
         self.tracks[object_id] = track
         return track
@@ -304,6 +305,6 @@ class Sam2InferenceSession:
         return self.tracks[object_id]
 
     @torch.inference_mode()
-    def _frame_masks(self, frame: int, results: dict[Hashable, FrameResult | None]) -> FrameMasks:
+    def _frame_masks(self, frame: int, results: Mapping[Hashable, FrameResult | None]) -> FrameMasks:
         is_prompted = [frame in self.tracks[key].prompts for key in results]
-        return frame_masks(frame, results, is_prompted, self.model, self.size, self.policy.non_overlap)
+        return frame_masks(frame, results, is_prompted, self.model, self.frames.known_size, self.policy.non_overlap)

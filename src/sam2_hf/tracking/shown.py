@@ -39,7 +39,8 @@ def frame_masks(
             object_score_logits=empty,
             is_prompted=empty.bool(),
         )
-    logits = [missing.mask_logits if row.mask_logits is None else row.mask_logits.to(device) for row in rows]
+    found = (missing.mask_logits if row.mask_logits is None else row.mask_logits for row in rows)
+    logits = [one.to(device) for one in found if one is not None]
     full = resize_logits(torch.stack(logits).unsqueeze(1), size)
     if non_overlap:
         full = suppress_overlaps(full)

@@ -124,7 +124,7 @@ class Tracker:
     def _memorize(self, features: ImageFeatures, results: list[FrameResult], is_prompted: bool) -> Tensor:
         """Spatial memory (rows, memory_channels, height, width) of results on one frame."""
         device = self.model.execution_device
-        logits = torch.stack([result.mask_logits for result in results]).to(device)
+        logits = torch.stack([result.mask_logits for result in results]).to(device)  # type: ignore[misc]  # new ones
         scores = torch.stack([result.object_score for result in results]).to(device)
         binarise = is_prompted and self.policy.binarize_prompted_masks
         prompted = torch.full((len(results),), binarise, device=device)
@@ -150,7 +150,9 @@ class Tracker:
     ) -> dict[Hashable, FrameResult]:
         """Takes every object that has joined to one frame and returns their results, in the order of `tracks`."""
         joined = {key: track for key, track in tracks.items() if self._has_joined(track, frame, direction)}
-        features = self.frames.features(frame) if joined else None
+        if not joined:
+            return {}
+        features = self.frames.features(frame)
         results = {
             key: track.memories[frame].result
             for key, track in joined.items()

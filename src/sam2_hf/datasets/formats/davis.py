@@ -12,7 +12,7 @@ from sam2_hf.processing.picture_files import natural_order, pictures_in
 def open_davis(root: Path, *, void_value: int | None = VOID_VALUE) -> list[LabelledClip]:
     """`JPEGImages/<clip>` and `Annotations/<clip>`, with a resolution folder between or not; or a folder per clip with
     both in it."""
-    clips = []
+    clips: list[LabelledClip] = []
     for name, frames, folder in frame_folders(root):
         by_name = {path.stem: index for index, path in enumerate(frames)}
         files = natural_order(folder.glob("*.png"))

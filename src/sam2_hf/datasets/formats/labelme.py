@@ -76,7 +76,7 @@ def _shape(entry: Entry) -> Shape:
         canvas = Image.new("1", size[::-1])
         if encoded is not None:
             inside = _inside(encoded, entry.where).convert("1")
-            canvas.paste(1, tuple(round(side) for side in points[0]), inside)
+            canvas.paste(1, (round(points[0][0]), round(points[0][1])), inside)
         else:
             _draw(ImageDraw.Draw(canvas), kind, points)
         return np.asarray(canvas)
@@ -117,8 +117,8 @@ def _inside(encoded: str, where: str) -> Image.Image:
     except (binascii.Error, ValueError) as error:
         raise DecodeError(f"{where}: its mask is not base64 ({error})") from error
     values = np.asarray(decode_picture(io.BytesIO(data), f"{where}: mask"))
-    inside = values > 0 if values.ndim == 2 else (values > 0).any(axis=2)
-    return Image.fromarray(inside.astype(np.uint8) * 255)
+    inside = values > 0 if values.ndim == 2 else np.any(values > 0, axis=2)
+    return Image.fromarray(np.where(inside, 255, 0).astype(np.uint8))
 
 
 def _joined(parts: list[Shape]) -> Shape:

@@ -1,7 +1,7 @@
 """Opens pictures in threads while others are being worked on."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image
@@ -10,7 +10,9 @@ from sam2_hf.errors import Sam2Error
 from sam2_hf.pipelines.reading.picture_items import PictureItem
 
 
-def read_ahead(items: Iterable[PictureItem], workers: int = 2) -> Iterator[tuple[PictureItem, Image.Image | Sam2Error]]:
+def read_ahead(
+    items: Iterable[PictureItem], workers: int = 2
+) -> Generator[tuple[PictureItem, Image.Image | Sam2Error]]:
     """Items in their order, each with its picture, or with the error that opening it raised.
 
     Args:
