@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sam2_hf.cli.benchmark import benchmark
 from sam2_hf.cli.convert import convert
 from sam2_hf.cli.eval import evaluate
 from sam2_hf.cli.exit_codes import ExitCode, code_for
@@ -20,6 +21,7 @@ app.command()(predict)
 app.command()(track)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(benchmark)
 app.command()(convert)
 app.command()(info)
 
