@@ -314,6 +314,19 @@ def test_a_run_stopped_in_the_last_step_of_an_epoch_makes_its_validation_when_it
     assert seen == [2, 4, 6]
 
 
+def test_a_run_of_an_earlier_version_is_gone_on_with(tmp_path):
+    """Its `run.json` has fields that are no more and did nothing."""
+    settings = config(tmp_path, max_steps=1)
+    trainer(settings).train()
+    path = Path(settings.output) / "run.json"
+    record = json.loads(path.read_text())
+    record["options"]["data"][0]["scenes"] = {"size": 192}
+    path.write_text(json.dumps(record))
+    job = trainer(config(tmp_path, max_steps=2))
+    job.train(resume=True)
+    assert job.step == 2
+
+
 def test_a_finished_run_is_not_trained_on_by_resuming_it(tmp_path):
     seen = []
     settings = config(tmp_path, max_steps=3)  # in the middle of an epoch

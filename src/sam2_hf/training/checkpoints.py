@@ -13,6 +13,7 @@ from sam2_hf.disk.run_folder import Inputs, RunFolder
 from sam2_hf.disk.whole import announce, naming, whole_file, whole_folder, write_whole
 from sam2_hf.errors import SourceError
 from sam2_hf.training.config import DataConfig, TrainConfig
+from sam2_hf.training.former import without_former
 
 logger = logging.get_logger(__name__)
 
@@ -90,7 +91,9 @@ class TrainingFolder:
             raise SourceError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train anew") from error
 
     def _adopt_older(self) -> None:
-        """A run that was begun before runs had a `run.json`."""
+        """A run that was begun by an earlier version: with fields that are no more, or before runs had a `run.json`."""
+        if self._run.earlier:
+            self._run.earlier["options"] = without_former(self._run.earlier["options"])
         if self._run.earlier or not (self.path / CONFIG).exists() or not (self.path / STATE).exists():
             return
         try:
@@ -99,7 +102,8 @@ class TrainingFolder:
             return
         files = [self.path / name for name in (CONFIG, STATE, LOG)]
         files += [file for name in (MODEL, BEST) for file in (self.path / name).glob("*")]
-        self._run.adopt({name: value for name, value in values.items() if name not in MAY_CHANGE}, files)
+        values = {name: value for name, value in without_former(values).items() if name not in MAY_CHANGE}
+        self._run.adopt(values, files)
 
     def end(self, status: str, **facts) -> None:
         """Notes in `run.json` how the run ended."""

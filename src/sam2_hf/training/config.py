@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.modeling.losses import LossWeights
+from sam2_hf.training.former import FORMER_KINDS, without_former
 from sam2_hf.training.optimisation import OptimiserOptions
 from sam2_hf.training.prompt_sampling import PromptOptions
 from sam2_hf.training.rollout import RolloutOptions
-from sam2_hf.training.scenes import SceneOptions
 from sam2_hf.training.sources import SamplingOptions
 from sam2_hf.training.transforms import AugmentOptions
 
-SCENES, TABLE, PYTHON = "scenes", "table", "python"
+TABLE, PYTHON = "table", "python"
 LIST_MARK = "@"  # "@FILE" among names: one name a line of a file beside the configuration
 
 
@@ -23,8 +23,8 @@ class DataConfig:
     """One source of clips.
 
     Attributes:
-        kind: of `datasets.registry.open_dataset`, "scenes" for made-up ones, "table" for a data set of the Hub, or
-            "python" for a source of your own, see `own_sources`.
+        kind: of `datasets.registry.open_dataset`, "table" for a data set of the Hub, or "python" for a source of your
+            own, see `own_sources`.
         root: folder of the data set, name of the table, or a Python file beside the configuration.
         options: of its kind, see `datasets.formats`, `datasets.tables` and `own_sources`.
         include, exclude: names of clips, with * for anything; empty `include` takes all. "@FILE" stands for names in a
@@ -33,9 +33,8 @@ class DataConfig:
         batch_size: clips of a batch on one process.
         repeat: how often an epoch takes every clip.
         max_side: keep decoded frames, at most this long: in memory, or in the run's `cache`.
-        scenes: what made-up clips look like.
-        count: how many made-up clips, or rows of a table, an epoch has.
-        library: data sets that lend made-up scenes and sources of your own their pictures, as entries of this kind.
+        count: how many clips of a source of your own, or rows of a table, an epoch has.
+        library: data sets that lend sources of your own their pictures, as entries of this kind.
     """
 
     kind: str
@@ -48,12 +47,13 @@ class DataConfig:
     batch_size: int = 1
     repeat: float = 1.0
     max_side: int | None = None
-    scenes: SceneOptions = field(default_factory=SceneOptions)
     count: int = 1000
     library: tuple["DataConfig", ...] = ()
 
     def __post_init__(self):
-        if self.kind != SCENES and self.root is None:
+        if self.kind in FORMER_KINDS:
+            raise ConfigError(f"data of kind {self.kind!r} {FORMER_KINDS[self.kind]}")
+        if self.root is None:
             raise ConfigError(f"data of kind {self.kind!r} needs `root`, the folder it is in")
         if self.batch_size < 1 or self.repeat <= 0:
             raise ConfigError("`batch_size` must be at least 1 and `repeat` above 0")
@@ -173,7 +173,7 @@ def read_config(path: str | Path, **overrides) -> TrainConfig:
         raise SourceError(f"{path}: there is no such file") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: is not JSON ({error})") from error
-    return from_dict(TrainConfig, {**_beside(values, path.parent), **overrides}, path.name)
+    return from_dict(TrainConfig, {**_beside(without_former(values), path.parent), **overrides}, path.name)
 
 
 def _beside(values: Any, folder: Path) -> Any:
@@ -214,7 +214,6 @@ def from_dict(kind: type, values: Any, where: str):
 NESTED = {
     "SamplingOptions": SamplingOptions,
     "AugmentOptions": AugmentOptions,
-    "SceneOptions": SceneOptions,
     "OptimiserOptions": OptimiserOptions,
     "PromptOptions": PromptOptions,
     "RolloutOptions": RolloutOptions,

@@ -1,0 +1,25 @@
+"""What configurations of earlier versions said: left out where it did nothing, refused with the remedy where it did."""
+
+from typing import Any
+
+FORMER_KINDS = {
+    "scenes": (
+        'moved to the recipes: write "kind": "python" and "root": "scenes.py", with recipes/scenes.py and its '
+        'scene_*.py beside this configuration, and what stood in "scenes" as "options": {"scene": {...}}'
+    ),
+}
+LISTS = ("data", "validation", "library")
+
+
+def without_former(values: Any) -> Any:
+    """A run, or an entry of its data, as plain values without fields that are no more and did nothing in it.
+
+    `scenes` stood in every entry and was read for scenes only, whose kind is refused by itself.
+    """
+    if not isinstance(values, dict):
+        return values
+    kept = {name: value for name, value in values.items() if name != "scenes"}
+    for name in LISTS:
+        if isinstance(kept.get(name), list):
+            kept[name] = [without_former(entry) for entry in kept[name]]
+    return kept
