@@ -35,6 +35,7 @@ def test_configurations_survive_being_written(tmp_path):
         written(
             tmp_path,
             lora={"rank": 4},
+            extra_loss={"root": "loss.py", "options": {"weight": 1}},
             data=[
                 {"kind": "python", "root": "a.py", "library": [{"kind": "masks", "root": "x"}], "repeat": 1.5},
                 {"kind": "davis", "root": "y", "sampling": {"num_frames": 4}, "augment": {"jitter": [0, 0.1, 0]}},
@@ -45,6 +46,7 @@ def test_configurations_survive_being_written(tmp_path):
     assert again == config
     assert config.uses_clips
     assert config.data[0].library[0].root == "x"
+    assert config.extra_loss.root == str(tmp_path / "loss.py")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,11 @@ def test_a_file_that_is_not_json_is_named(tmp_path):
         read_config(tmp_path / "run.json")
 
 
+def test_the_dense_teacher_says_where_it_went(tmp_path):
+    with pytest.raises(ConfigError, match=r'"extra_loss": {"root": "dense\.py".* with recipes/dense\.py'):
+        read_config(written(tmp_path, dense_weight=0.5, dense_until=0.7))
+
+
 @pytest.mark.parametrize("more", [{}, {"scenes": {"size": 64}, "count": 10}])
 def test_made_up_scenes_say_where_they_went(tmp_path, more):
     with pytest.raises(ConfigError, match=r'"kind": "python" and "root": "scenes\.py", with recipes/scenes\.py'):
@@ -84,9 +91,9 @@ def test_made_up_scenes_say_where_they_went(tmp_path, more):
 
 def test_fields_of_earlier_versions_that_did_nothing_are_left_out(tmp_path):
     entry = {"kind": "masks", "root": "here", "scenes": {"size": 192}}
-    former = [{**entry, "library": [entry]}]
+    former = {"data": [{**entry, "library": [entry]}], "dense_weight": 0.0, "dense_until": 1.0}
     now = [{"kind": "masks", "root": "here", "library": [{"kind": "masks", "root": "here"}]}]
-    assert read_config(written(tmp_path, data=former)) == read_config(written(tmp_path, data=now))
+    assert read_config(written(tmp_path, **former)) == read_config(written(tmp_path, data=now))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

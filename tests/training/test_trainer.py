@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sam2_hf import Sam2Model
-from sam2_hf.errors import ConfigChangedError, OutputExistsError, SourceError, TrainingError
+from sam2_hf.errors import ConfigChangedError, ConfigError, OutputExistsError, SourceError, TrainingError
 from sam2_hf.training.build import build_sources
 from sam2_hf.training.checkpoints import LOG, STATE, TrainingFolder
 from sam2_hf.training.config import TrainConfig, from_dict
@@ -217,15 +217,47 @@ def test_bf16_trains(tmp_path):
     assert all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in weights(settings).values())
 
 
-def test_dense_teacher_reaches_the_encoder_and_is_not_saved(tmp_path):
-    settings = config(tmp_path, dense_weight=1.0, loss={"focal": 0, "dice": 0, "iou": 0, "object_score": 0}, epochs=4)
+LOSS = """
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self, width, until):
+        super().__init__()
+        self.read, self.until = nn.Linear(width, 1), until
+
+    def forward(self, features, batch, progress):
+        vectors = features.image_embedding.flatten(2).mean(dim=2)
+        return (self.read(vectors) - 3).square().mean() if progress < self.until else None
+
+
+def open_loss(config, options):
+    return Small(config.hidden_size, **options)
+"""
+
+
+def test_a_loss_of_the_recipe_learns_with_the_model_and_is_not_saved_with_it(tmp_path):
+    (tmp_path / "mine.py").write_text(LOSS)
+    off = {"focal": 0, "dice": 0, "iou": 0, "object_score": 0}
+    extra = {"root": str(tmp_path / "mine.py"), "options": {"until": 0.75}}
+    settings = config(tmp_path, extra_loss=extra, loss=off, epochs=4)
     model = micro_model(image_size=64)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trainer(settings, model).train()
     records = log(settings)
-    assert records[-1]["dense"] < records[0]["dense"]
+    assert [("extra" in record) for record in records] == [True] * 6 + [False] * 2
+    assert records[5]["extra"] < records[0]["extra"]
     assert "vision_encoder" in changed(before, model.state_dict())
-    assert set(weights(settings)) == set(micro_model(image_size=64).state_dict())
+    assert set(weights(settings)) == set(before)
+    assert "extra.read.weight" in torch.load(Path(settings.output) / STATE, weights_only=True)["model"]
+
+
+def test_a_loss_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SourceError, match=r"nowhere\.py: there is no such file, but the run takes a loss from it"):
+        trainer(config(tmp_path, extra_loss={"root": "nowhere.py"}))
+    (tmp_path / "mine.py").write_text("x = 1")
+    with pytest.raises(ConfigError, match=r"mine\.py: has no function `open_loss\(config, options\)`"):
+        trainer(config(tmp_path, extra_loss={"root": str(tmp_path / "mine.py")}))
 
 
 def test_validation_keeps_the_best_model(tmp_path):

@@ -166,14 +166,15 @@ class _Watched:
 
 
 def _inputs(config: TrainConfig) -> Inputs:
-    """What a run reads: its data sets and the model it starts from."""
+    """What a run reads: its data sets, files of its own, and the model it starts from."""
 
     def roots(entries: tuple[DataConfig, ...]) -> Iterator[str | None]:
         for entry in entries:
             yield entry.root
             yield from roots(entry.library)
 
-    return Inputs.of(config.model, *roots(config.data), *roots(config.validation))
+    loss = None if config.extra_loss is None else config.extra_loss.root
+    return Inputs.of(config.model, loss, *roots(config.data), *roots(config.validation))
 
 
 def _step(line: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.modeling.losses import LossWeights
-from sam2_hf.training.former import FORMER_KINDS, without_former
+from sam2_hf.training.former import FORMER_FIELDS, FORMER_KINDS, without_former
 from sam2_hf.training.optimisation import OptimiserOptions
 from sam2_hf.training.prompt_sampling import PromptOptions
 from sam2_hf.training.rollout import RolloutOptions
@@ -74,6 +74,19 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraLoss:
+    """A loss beside those of the masks, see `own_loss`.
+
+    Attributes:
+        root: a Python file beside the configuration.
+        options: of this file.
+    """
+
+    root: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run.
 
@@ -88,8 +101,7 @@ class TrainConfig:
         optimiser, prompts, rollout, loss: see their classes.
         loss_reduction: "sum" over frames and steps as the original does, or "mean".
         loss_stride: compute losses at the model's size divided by this, 1, 2 or 4; larger is faster.
-        dense_weight: of the dense teacher of the image encoder, falling linearly to 0 by `dense_until` (share of all
-            steps); 0 for none.
+        extra_loss: a loss that the recipe brings along; None for none.
         freeze: parts that do not learn.
         lora: adapters instead of whole matrices.
         drop_path, memory_dropout: regularisation during training; None: as the model's configuration says.
@@ -118,8 +130,7 @@ class TrainConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     loss_reduction: Literal["sum", "mean"] = "sum"
     loss_stride: Literal[1, 2, 4] = 1
-    dense_weight: float = 0.0
-    dense_until: float = 1.0
+    extra_loss: ExtraLoss | None = None
     freeze: tuple[str, ...] = ()
     lora: LoraConfig | None = None
     drop_path: float | None = None
@@ -186,8 +197,10 @@ def _beside(values: Any, folder: Path) -> Any:
     for name in ("include", "exclude"):
         if isinstance(found.get(name), list):
             found[name] = [line for pattern in found[name] for line in _names(pattern, folder)]
-    if found.get("kind") == PYTHON and isinstance(found.get("root"), str):
-        found["root"] = str((folder / found["root"]).resolve())
+    own = [found] if found.get("kind") == PYTHON else [found.get("extra_loss")]
+    for entry in own:
+        if isinstance(entry, dict) and isinstance(entry.get("root"), str):
+            entry["root"] = str((folder / entry["root"]).resolve())
     return found
 
 
@@ -207,7 +220,8 @@ def from_dict(kind: type, values: Any, where: str):
         raise ConfigError(f"{where}: expected an object with the fields of {kind.__name__}, got {values!r}")
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
-        raise ConfigError(f"{where}: there is no field {unknown[0]!r}; fields are {', '.join(known)}")
+        remedy = FORMER_FIELDS.get(unknown[0], f"fields are {', '.join(known)}")
+        raise ConfigError(f"{where}: there is no field {unknown[0]!r}; {remedy}")
     return kind(**{name: _value(known[name].type, value, f"{where}.{name}") for name, value in values.items()})
 
 
@@ -220,6 +234,7 @@ NESTED = {
     "LossWeights": LossWeights,
     "LoraConfig | None": LoraConfig,
     LoraConfig | None: LoraConfig,
+    ExtraLoss | None: ExtraLoss,
 }
 LISTS = {tuple[DataConfig, ...]: DataConfig, tuple["DataConfig", ...]: DataConfig}
 

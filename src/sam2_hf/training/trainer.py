@@ -21,7 +21,6 @@ from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.training.batches import ClipBatch
 from sam2_hf.training.checkpoints import BEST, MODEL, TrainingFolder
 from sam2_hf.training.config import TrainConfig
-from sam2_hf.training.dense_supervision import DenseHead
 from sam2_hf.training.mixing import (
     CarriedErrors,
     MixedDataset,
@@ -38,6 +37,7 @@ from sam2_hf.training.optimisation import (
     parameter_groups,
     set_dropout,
 )
+from sam2_hf.training.own_loss import open_own_loss
 from sam2_hf.training.prompt_sampling import PromptPlan, draw_plan
 from sam2_hf.training.step import TrainingStep
 from sam2_hf.training.validation_loss import PLAN_SEED, mean_loss
@@ -90,9 +90,9 @@ class Sam2Trainer:
         )
         self.model = model
         self._prepare_model()
-        dense = DenseHead(model.config.hidden_size) if config.dense_weight > 0 else None
-        step = TrainingStep(model, config.rollout, config.loss, config.loss_reduction, config.loss_stride, dense)
-        groups = parameter_groups(model, config.optimiser, dense)
+        extra = None if config.extra_loss is None else open_own_loss(config.extra_loss, model.config)
+        step = TrainingStep(model, config.rollout, config.loss, config.loss_reduction, config.loss_stride, extra)
+        groups = parameter_groups(model, config.optimiser, extra)
         optimiser = torch.optim.AdamW(groups, lr=config.optimiser.learning_rate)
         self.module, self.optimiser = self.accelerator.prepare(step, optimiser)
         self.average = WeightAverage(model, config.average) if config.average > 0 else None
@@ -259,7 +259,7 @@ class Sam2Trainer:
         torch.manual_seed(_mixed(config.seed, *position, self.accelerator.process_index))
         plan = self._plan(batch)
         with self.accelerator.accumulate(self.module), self.accelerator.autocast():
-            loss, parts = self.module(batch, plan, self._num_objects(batch), self._dense_weight())
+            loss, parts = self.module(batch, plan, self._num_objects(batch), self.step / self.total_steps)
             self._check_finite(loss, parts, batch)
             self.accelerator.backward(loss)
             if self.accelerator.sync_gradients:
@@ -281,10 +281,6 @@ class Sam2Trainer:
     def _num_objects(self, batch: ClipBatch) -> float:
         count = torch.tensor(float(batch.num_objects), device=batch.frames.device)
         return max(1.0, float(self.accelerator.reduce(count, "mean")))
-
-    def _dense_weight(self) -> float:
-        end = self.config.dense_until * self.total_steps
-        return self.config.dense_weight * max(0.0, 1 - self.step / max(end, 1))
 
     def _set_learning_rate(self) -> None:
         share = learning_rate_share(self.step, self.total_steps, self.config.optimiser)
