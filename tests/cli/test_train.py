@@ -99,6 +99,9 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
     assert done.returncode == 0, done.err
     assert "held out: p3, p7" in done.err
     assert "before: box_mIoU" in done.err
+    told = [line for line in done.err.splitlines() if line.startswith("step ")]
+    assert told[0].startswith("step 1 of 6: loss ") and told[0].endswith(" left")
+    assert [line.split(", ")[0] for line in told if "mIoU" in line][-1].startswith("step 6: box_mIoU ")
     summary = json.loads(done.out)
     assert summary["steps"] == 6
     assert 0 <= summary["validation"]["1_click_mIoU"] <= 100

@@ -57,6 +57,7 @@ class Sam2Trainer:
             `score` decides which model is the best.
         processor: saved beside the model, so that the folder is complete.
         report: called with every record of the log, on the main process.
+        stepped: called after every step with its number and the loss of its last batch, on the main process.
         device: "auto" for the accelerator of this machine or its CPU, "cpu", "cuda", "cuda:1", "mps" or "xpu"; of
             several processes each has one of its own.
 
@@ -74,12 +75,13 @@ class Sam2Trainer:
         validate: Validate | None = None,
         processor=None,
         report: Callable[[dict], None] | None = None,
+        stepped: Callable[[int, float], None] | None = None,
         device: str = "auto",
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         self.config, self.sources, self.validation = config, list(sources), list(validation)
-        self.validate, self.processor, self.report = validate, processor, report
+        self.validate, self.processor, self.report, self.stepped = validate, processor, report, stepped
         self.accelerator = Accelerator(
             cpu=_takes_cpu(device, config.mixed_precision),  # else several processes on CPU do not find each other
             mixed_precision=config.mixed_precision,
@@ -231,6 +233,8 @@ class Sam2Trainer:
             count += 1
             if not self.accelerator.sync_gradients:
                 continue
+            if self.stepped is not None and self.accelerator.is_main_process:
+                self.stepped(self.step, parts["loss_per_step"])
             if self.step % self.config.log_every == 0 or self.step >= self.total_steps:
                 record = self._log(epoch + (number + 1) / length, sums, count, time.monotonic() - began)
                 sums, count, began = defaultdict(float), 0, time.monotonic()
@@ -303,12 +307,15 @@ class Sam2Trainer:
         record |= {name: value / count for name, value in means.items() if name not in ("objects", "videos")}
         record |= {"clips_per_second": means["videos"] * self.accelerator.num_processes / seconds}
         if self.accelerator.is_main_process:
-            self.folder.log(record)
-            if self.report is not None:
-                self.report(record)
+            self._note(record)
         if self.config.trackers:
             self.accelerator.log(record, step=self.step)
         return record
+
+    def _note(self, record: dict) -> None:
+        self.folder.log(record)
+        if self.report is not None:
+            self.report(record)
 
     def _mean_over_processes(self, sums: dict[str, float]) -> dict[str, float]:
         """Figures of all processes; they have the same names, because all follow one plan."""
@@ -387,7 +394,7 @@ class Sam2Trainer:
             if self.average is not None:
                 self.average.exchange(self.model)
             self.figures = figures
-            self.folder.log({"step": self.step, "epoch": epoch + 1, "validation": figures})
+            self._note({"step": self.step, "epoch": epoch + 1, "validation": figures})
             if figures.get("score", -math.inf) > self.best:
                 self.best = figures["score"]
                 self._save_model(BEST)
