@@ -23,6 +23,7 @@ from tests.tiny import micro_model, micro_processor
 from tests.training.toy import davis_folder, masks_folder
 
 SIDE = 64
+PAGE = Image.new("RGB", (4, 4))
 FAST = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "layer_decay": 1.0, "clip_norm": 1.0}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -103,6 +104,8 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
     assert told[0].startswith("step 1 of 6: loss ") and told[0].endswith(" left")
     assert [line.split(", ")[0] for line in told if "mIoU" in line][-1].startswith("step 6: box_mIoU ")
     summary = json.loads(done.out)
+    assert log(tmp_path / "out")[0]["step"] == 0 and "validation" in log(tmp_path / "out")[0]
+    assert f"shown in: {tmp_path / 'out' / 'curves.png'}, {tmp_path / 'out' / 'examples.png'}" in done.err
     assert summary["steps"] == 6
     assert 0 <= summary["validation"]["1_click_mIoU"] <= 100
     Sam2Model.from_pretrained(tmp_path / "out" / "model")
@@ -212,6 +215,46 @@ def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_next(t
     for number in (1, 2):
         done = train("--dataset", "masks", "--root", root, "--model", model, "--max-steps", 1, "--json")
         assert json.loads(done.out)["output"] == f"runs/train/{number}"
+
+
+def test_a_resumed_run_draws_its_whole_curve_and_the_same_pictures(train, model, pictures, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.learning_curves", lambda records: drawn.append(records) or PAGE)
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.examples_sheet", lambda *shown: drawn.append(shown) or PAGE)
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=2)
+    assert train("--config", path, "--output", tmp_path / "out").returncode == 0
+    assert train("--config", path, "--output", tmp_path / "out", "--max-steps", 4, "--resume").returncode == 0
+    first, last = drawn[1], drawn[-1]
+    assert [record["step"] for record in drawn[-2]] == [1, 2, 3, 4]
+    assert (first[3], last[3]) == (2, 4)
+    assert [one.name for one in first[0]] == [one.name for one in last[0]]
+    for one, other in zip(first[1], last[1], strict=True):  # before training: a few pixels are on the edge
+        assert (one != other).mean() < 0.02
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["files"].count("examples.png") == 1
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_once_and_ends_nothing(train, model, pictures, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.learning_curves", broken)
+    told = []
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.logger.warning", told.append)
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=2, save_every=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 0
+    assert told == [f"{tmp_path / 'out' / 'curves.png'}: cannot be drawn (no ink)"]
+    assert f"shown in: {tmp_path / 'out' / 'examples.png'}" in done.err
+
+
+def test_a_picture_of_someone_else_is_not_replaced(train, model, pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "curves.png").write_bytes(b"mine")
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 7
+    assert "curves.png: exists already" in done.err
+    assert (tmp_path / "out" / "curves.png").read_bytes() == b"mine"
 
 
 def test_overwriting_and_going_on_are_two_things(train, model, pictures, tmp_path):

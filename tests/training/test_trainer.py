@@ -278,6 +278,44 @@ def test_validation_keeps_the_best_model(tmp_path):
     assert [record["validation"]["score"] for record in log(settings) if "validation" in record] == [1.0, 3.0, 2.0]
 
 
+def test_those_who_watch_are_shown_the_model_that_is_saved(tmp_path):
+    """At every save and validation, with averaged weights and without dropout."""
+    seen = []
+
+    def kept(step, model):
+        assert not model.training
+        seen.append((step, model.mask_decoder.iou_token.weight.detach().clone()))
+
+    settings = config(tmp_path, average=0.5, save_every=3)
+    job = trainer(settings, validate=lambda model: {"score": 1.0}, kept=kept)
+    job.train()
+    assert [step for step, _ in seen] == [2, 3, 4, 6, 6, 6]
+    assert torch.equal(seen[-1][1], weights(settings)["mask_decoder.iou_token.weight"])
+    assert not torch.equal(seen[-1][1], job.model.mask_decoder.iou_token.weight)
+    assert job.model.training
+
+
+@pytest.mark.parametrize("killed_in", ["validation", "drawing"])
+def test_figures_from_before_the_run_stay_in_its_log(tmp_path, killed_in):
+    settings = config(tmp_path, save_every=1)
+
+    def killed(*_):
+        raise KilledError
+
+    job = trainer(settings, validate=killed)
+    with pytest.raises(KilledError):
+        job.train(before={"score": 0.5})
+    job = trainer(settings, validate=lambda model: {"score": 1.0})
+    if killed_in == "drawing":
+        job.kept = killed
+        with pytest.raises(KilledError):
+            job.train(resume=True)
+        job = trainer(settings, validate=lambda model: {"score": 1.0})
+    job.train(resume=True)
+    found = [(record["step"], record["validation"]["score"]) for record in log(settings) if "validation" in record]
+    assert found == [(0, 0.5), (2, 1.0), (4, 1.0), (6, 1.0)]
+
+
 def test_the_loss_on_held_out_clips_is_measured_with_the_same_prompts(tmp_path):
     settings = config(tmp_path, epochs=2)
     held = build_sources(config(tmp_path, "held"))

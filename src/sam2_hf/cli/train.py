@@ -99,6 +99,8 @@ def train(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.figures:
         options.say(f"after: {figures_line(outcome.figures)}", quiet)
+    if outcome.pictures:
+        options.say(f"shown in: {', '.join(map(str, outcome.pictures))}", quiet)
     summary = {"output": str(outcome.folder), "steps": outcome.steps, **outcome.record}
     summary["validation"] = outcome.figures
     typer.echo(json.dumps(summary) if as_json else f"{outcome.steps} steps, model in {outcome.folder}/model")

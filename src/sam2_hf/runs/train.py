@@ -12,6 +12,7 @@ from sam2_hf.checkpoints.loading import load
 from sam2_hf.evaluation.validation import Validation
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.runs.interruption import Interruption
+from sam2_hf.runs.train_pictures import TrainPictures
 from sam2_hf.runs.train_progress import TrainProgress
 from sam2_hf.runs.train_settings import TrainSettings
 from sam2_hf.training.build import (
@@ -39,6 +40,7 @@ class TrainOutcome:
         interrupted: it was asked to stop, and can be gone on with.
         record: the last line of the log.
         figures: of the last validation.
+        pictures: files that show how the run went: curves of its log, and masks before and after it.
         is_main: False in a process that leaves the report to another.
     """
 
@@ -47,6 +49,7 @@ class TrainOutcome:
     interrupted: bool
     record: dict[str, float]
     figures: dict[str, float]
+    pictures: tuple[Path, ...] = ()
     is_main: bool = True
 
 
@@ -80,30 +83,37 @@ def train(settings: TrainSettings, *, say: Say = lambda line: None, bar: bool = 
 
 def _train(config: TrainConfig, base: Path | None, network, processor, settings: TrainSettings, say: Say, bar: bool):
     validate = _validation(config, base, processor)
+    sources, held_out = build_sources(config, base), build_validation(config, base)
     trainer = Sam2Trainer(
         network,
         config,
-        build_sources(config, base),
-        validation=build_validation(config, base),
+        sources,
+        validation=held_out,
         validate=validate,
         processor=processor,
         device=settings.device,
     )
     is_main = trainer.accelerator.is_main_process
+    before = None
     if validate is not None and not settings.resume and is_main:
-        say(f"before: {figures_line(validate(network.eval()))}")
+        before = validate(network.eval())
+        say(f"before: {figures_line(before)}")
+    pictures = TrainPictures(trainer.folder, processor)
     if is_main:
+        pictures.begin(network.eval(), held_out or sources, config.seed)
+        trainer.kept = pictures.draw
         say(f"{trainer.total_steps} steps to {config.output}")
     with Interruption(then=trainer.stop), closing(TrainProgress(trainer.total_steps, say, bar and is_main)) as progress:
         trainer.stepped = progress.stepped
         trainer.report = lambda record: _report(record, progress)
-        record = trainer.train(resume=settings.resume, overwrite=settings.overwrite)
+        record = trainer.train(resume=settings.resume, overwrite=settings.overwrite, before=before)
     return TrainOutcome(
         folder=Path(config.output),
         steps=trainer.step,
         interrupted=trainer.interrupted,
         record=record,
         figures=trainer.figures,
+        pictures=tuple(pictures.drawn),
         is_main=is_main,
     )
 

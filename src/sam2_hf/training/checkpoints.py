@@ -1,6 +1,7 @@
 """What a run leaves on disk: a state to resume from, the model so far, and a log."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from sam2_hf.training.former import without_former
 logger = logging.get_logger(__name__)
 
 STATE, LOG, CONFIG, MODEL, BEST = "checkpoint.pt", "log.jsonl", "config.json", "model", "best"
+CURVES, EXAMPLES = "curves.png", "examples.png"  # what those draw who watch the run
 MAY_CHANGE = (
     "output",
     "workers",
@@ -72,7 +74,7 @@ class TrainingFolder:
         self._run.check(
             overwrite=overwrite or may_begin_again,
             resume=resume,
-            planned=[self.path / name for name in (CONFIG, STATE, LOG, MODEL, BEST)],
+            planned=[self.path / name for name in (CONFIG, STATE, LOG, MODEL, BEST, CURVES, EXAMPLES)],
             inputs=_inputs(self._config),
         )
 
@@ -137,15 +139,19 @@ class TrainingFolder:
         """Drops records that a resumed run will write again: after a step, and of validations after another one."""
         path = self.path / LOG
         if path.exists():
-            limits = {True: validated, False: step}
+            limits = {True: max(validated, 0), False: step}  # step 0: before the run
             kept = [line for line in path.read_text().splitlines() if _step(line) <= limits['"validation"' in line]]
             write_whole(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
 
-    def last_validation(self) -> int:
-        """The step of the last validation in the log; -1 if there is none."""
+    def records(self) -> list[dict]:
+        """The log so far, without a line that was being written when the run was killed."""
         path = self.path / LOG
         lines = path.read_text().splitlines() if path.exists() else []
-        return max((int(_step(line)) for line in lines if '"validation"' in line), default=-1)
+        return [json.loads(line) for line in lines if math.isfinite(_step(line))]
+
+    def last_validation(self) -> int:
+        """The step of the last validation in the log; -1 if there is none."""
+        return max((int(record["step"]) for record in self.records() if "validation" in record), default=-1)
 
 
 class _Watched:

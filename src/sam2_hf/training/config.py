@@ -143,7 +143,7 @@ class TrainConfig:
     workers: int = 2
     cache: str | None = None
     save_every: int = 500
-    log_every: int = 20
+    log_every: int = 5
     validate_every: int = 1
     trackers: tuple[str, ...] = ()
 

@@ -57,6 +57,8 @@ class Sam2Trainer:
             `score` decides which model is the best.
         processor: saved beside the model, so that the folder is complete.
         report: called with every record of the log, on the main process.
+        kept: called after every save and validation with the number of the step and the model as it would be saved, in
+            evaluation mode, on the main process.
         stepped: called after every step with its number and the loss of its last batch, on the main process.
         device: "auto" for the accelerator of this machine or its CPU, "cpu", "cuda", "cuda:1", "mps" or "xpu"; of
             several processes each has one of its own.
@@ -75,13 +77,15 @@ class Sam2Trainer:
         validate: Validate | None = None,
         processor=None,
         report: Callable[[dict], None] | None = None,
+        kept: Callable[[int, Sam2Model], None] | None = None,
         stepped: Callable[[int, float], None] | None = None,
         device: str = "auto",
     ):
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         self.config, self.sources, self.validation = config, list(sources), list(validation)
-        self.validate, self.processor, self.report, self.stepped = validate, processor, report, stepped
+        self.validate, self.processor = validate, processor
+        self.report, self.kept, self.stepped = report, kept, stepped
         self.accelerator = Accelerator(
             cpu=_takes_cpu(device, config.mixed_precision),  # else several processes on CPU do not find each other
             mixed_precision=config.mixed_precision,
@@ -115,12 +119,15 @@ class Sam2Trainer:
         steps = sum(self.batches_per_epoch) // self.config.accumulate
         return steps if self.config.max_steps is None else min(steps, self.config.max_steps)
 
-    def train(self, resume: bool = False, overwrite: bool = False) -> dict[str, float]:
+    def train(
+        self, resume: bool = False, overwrite: bool = False, before: dict[str, float] | None = None
+    ) -> dict[str, float]:
         """Trains to the end and saves the model; returns the last logged figures.
 
         Args:
             resume: go on with the run in the folder; from the start if it was stopped before its first checkpoint.
             overwrite: remove what the run in the folder wrote, and begin anew.
+            before: figures of the model that a run starts from, for its log.
 
         Raises:
             TrainingError: the loss became infinite or NaN; the last checkpoint is kept.
@@ -131,6 +138,8 @@ class Sam2Trainer:
         with self._opened(resume, overwrite) as state:
             if state is not None:
                 self._restore(state)
+            elif before and self.accelerator.is_main_process:
+                self.folder.log({"step": 0, "epoch": 0, "validation": before})
             if self.config.trackers:
                 self.accelerator.init_trackers("sam2_hf")
             self._set_mode()
@@ -167,6 +176,19 @@ class Sam2Trainer:
         self.module.train()
         if is_frozen(self.model.vision_encoder):
             self.model.vision_encoder.eval()
+
+    @contextmanager
+    def _evaluated(self) -> Iterator[None]:
+        """The model as it would be saved, in evaluation mode."""
+        if self.average is not None:
+            self.average.exchange(self.model)
+        self.model.eval()
+        try:
+            yield
+        finally:
+            if self.average is not None:
+                self.average.exchange(self.model)
+            self._set_mode()
 
     @contextmanager
     def _opened(self, resume: bool, overwrite: bool) -> Iterator[dict | None]:
@@ -329,6 +351,12 @@ class Sam2Trainer:
         if self.accelerator.is_main_process:
             self._save_state()
             self._save_model(MODEL)
+            self._show()
+
+    def _show(self) -> None:
+        if self.kept is not None:
+            with self._evaluated():
+                self.kept(self.step, self.model)
 
     def _save_state(self) -> None:
         step = self.accelerator.unwrap_model(self.module)
@@ -384,15 +412,12 @@ class Sam2Trainer:
         if not is_due or (self.validate is None and not self.validation):
             return
         if self.accelerator.is_main_process:
-            if self.average is not None:
-                self.average.exchange(self.model)
-            self.model.eval()
-            figures = {} if self.validate is None else self.validate(self.model)
-            if self.validation:
-                step = self.accelerator.unwrap_model(self.module)
-                figures |= {"loss_per_step": mean_loss(step, self.validation, self.config.prompts, self.config.seed)}
-            if self.average is not None:
-                self.average.exchange(self.model)
+            with self._evaluated():
+                figures = {} if self.validate is None else self.validate(self.model)
+                if self.validation:
+                    step = self.accelerator.unwrap_model(self.module)
+                    loss = mean_loss(step, self.validation, self.config.prompts, self.config.seed)
+                    figures |= {"loss_per_step": loss}
             self.figures = figures
             self._note({"step": self.step, "epoch": epoch + 1, "validation": figures})
             if figures.get("score", -math.inf) > self.best:
@@ -401,6 +426,7 @@ class Sam2Trainer:
         self.validated = self.step
         if self.accelerator.is_main_process:
             self._save_state()
+            self._show()
         self._set_mode()
         self.accelerator.wait_for_everyone()
 
