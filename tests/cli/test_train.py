@@ -18,7 +18,7 @@ from sam2_hf import Sam2Model, Sam2Processor
 from sam2_hf.cli.main import run
 from sam2_hf.errors import ConfigError
 from sam2_hf.runs.train_settings import TrainSettings
-from sam2_hf.training.trainer import _takes_cpu
+from sam2_hf.training.acceleration import takes_cpu
 from tests.tiny import micro_model, micro_processor
 from tests.training.toy import davis_folder, masks_folder
 
@@ -327,9 +327,9 @@ def test_the_file_of_a_run_says_its_precision_unless_another_is_asked_for(tmp_pa
 
 def test_one_device_is_not_shared_by_several_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("sam2_hf.training.trainer.placement", lambda device: (device, None))
+    monkeypatch.setattr("sam2_hf.training.acceleration.placement", lambda device: (device, None))
     with pytest.raises(ConfigError, match="'cuda:1' is one device, but each process has its own"):
-        _takes_cpu("cuda:1", "no")
+        takes_cpu("cuda:1", "no")
 
 
 def test_help_needs_no_torch():

@@ -324,7 +324,7 @@ def test_the_loss_on_held_out_clips_is_measured_with_the_same_prompts(tmp_path):
     found = [record["validation"]["loss_per_step"] for record in log(settings) if "validation" in record]
     assert len(found) == 2
     job.model.eval()
-    again = mean_loss(job.module, held, settings.prompts, settings.seed)
+    again = mean_loss(job.learner.module, held, settings.prompts, settings.seed)
     assert again == pytest.approx(found[-1])
     assert not job.model.training
 
