@@ -252,6 +252,19 @@ def test_a_loss_of_the_recipe_learns_with_the_model_and_is_not_saved_with_it(tmp
     assert "extra.read.weight" in torch.load(Path(settings.output) / STATE, weights_only=True)["model"]
 
 
+def test_what_begins_with_random_weights_begins_with_those_of_the_seed(tmp_path):
+    (tmp_path / "mine.py").write_text(LOSS)
+    extra = {"root": str(tmp_path / "mine.py"), "options": {"until": 1}}
+    found = {}
+    for number, seed in enumerate((5, 5, 6)):
+        torch.manual_seed(number)  # as another caller leaves it
+        job = trainer(config(tmp_path, f"run{number}", extra_loss=extra, lora={"rank": 2}, seed=seed))
+        parts = job.learner.module.state_dict()
+        found[number] = torch.cat([parts[name].flatten() for name in parts if "extra" in name or "lora_A" in name])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
 def test_a_loss_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SourceError, match=r"nowhere\.py: there is no such file, but the run takes a loss from it"):
         trainer(config(tmp_path, extra_loss={"root": "nowhere.py"}))

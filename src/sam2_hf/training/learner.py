@@ -45,8 +45,10 @@ class Learner:
     def __init__(self, model: Sam2Model, config: TrainConfig, device: str = "auto"):
         self.model, self.config = model, config
         self.accelerator = accelerator_of(config, device)
-        self._prepare()
-        extra = None if config.extra_loss is None else open_own_loss(config.extra_loss, model.config)
+        with torch.random.fork_rng(devices=[]):  # adapters and the loss begin with random weights
+            torch.manual_seed(config.seed)
+            self._prepare()
+            extra = None if config.extra_loss is None else open_own_loss(config.extra_loss, model.config)
         step = TrainingStep(model, config.rollout, config.loss, config.loss_reduction, config.loss_stride, extra)
         groups = parameter_groups(model, config.optimiser, extra)
         optimiser = torch.optim.AdamW(groups, lr=config.optimiser.learning_rate)
