@@ -19,7 +19,7 @@ from sam2_hf.cli.main import run
 from sam2_hf.errors import ConfigError
 from sam2_hf.runs.train_settings import TrainSettings
 from sam2_hf.training.acceleration import takes_cpu
-from tests.tiny import micro_model, micro_processor
+from tests.tiny import micro_processor, saved_micro
 from tests.training.toy import davis_folder, masks_folder
 
 SIDE = 64
@@ -51,10 +51,7 @@ def train(monkeypatch, capfd):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model(image_size=SIDE).save_pretrained(folder)
-    micro_processor(SIDE).save_pretrained(folder)
-    return folder
+    return Path(saved_micro(tmp_path_factory.mktemp("model"), SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +112,9 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
 def test_recommended_thresholds_are_handed_on_to_a_fine_tuned_model(train, pictures, tmp_path):
     processor = micro_processor(SIDE)
     processor.image_processor.mask_generation = {"pred_iou_thresh": 0.4}
-    micro_model(image_size=SIDE).save_pretrained(tmp_path / "start")
-    processor.save_pretrained(tmp_path / "start")
-    arguments = ("--dataset", "masks", "--root", pictures, "--model", tmp_path / "start", "--max-steps", "1")
+    start = saved_micro(tmp_path / "start", SIDE)
+    processor.save_pretrained(start)
+    arguments = ("--dataset", "masks", "--root", pictures, "--model", start, "--max-steps", "1")
     assert train(*arguments, "--output", tmp_path / "out").returncode == 0
     kept = Sam2Processor.from_pretrained(tmp_path / "out" / "model").image_processor
     assert kept.mask_generation == {"pred_iou_thresh": 0.4}
