@@ -152,6 +152,11 @@ def test_accumulated_batches_are_one_batch(tmp_path):
         assert same_step(losses[2][name], value), name
 
 
+def test_too_little_for_one_step_is_an_error_and_no_finished_run(tmp_path):
+    with pytest.raises(ConfigError, match="2 batches in 1 epochs are less than one step of 8; raise `epochs`"):
+        trainer(config(tmp_path, accumulate=8, epochs=1))
+
+
 def changed(before: dict, after: dict) -> set[str]:
     return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from torch.utils.data import DataLoader
 
-from sam2_hf.errors import Sam2Error
+from sam2_hf.errors import ConfigError, Sam2Error
 from sam2_hf.training.batches import ClipBatch
 from sam2_hf.training.config import TrainConfig
 from sam2_hf.training.mixing import (
@@ -29,6 +29,9 @@ class Epochs:
 
     Attributes:
         lengths: batches of each epoch.
+
+    Raises:
+        ConfigError: all of them together are less than a step.
     """
 
     def __init__(
@@ -38,6 +41,11 @@ class Epochs:
         self._process, self._processes = process, processes
         self._dataset = CarriedErrors(MixedDataset(self._sources, image_size, config.seed))
         self.lengths = [epoch_length(self._sources, epoch, config.seed, processes) for epoch in range(config.epochs)]
+        if not self.total_steps:
+            raise ConfigError(
+                f"{sum(self.lengths)} batches in {config.epochs} epochs are less than one step of {config.accumulate}; "
+                "raise `epochs`, or lower `accumulate`"
+            )
 
     @property
     def total_steps(self) -> int:

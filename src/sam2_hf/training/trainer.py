@@ -40,7 +40,7 @@ class Sam2Trainer:
             several processes each has one of its own.
 
     Raises:
-        ConfigError: a device or precision that is not to be had here.
+        ConfigError: a device or precision that is not to be had here, or data for less than a step.
     """
 
     def __init__(
