@@ -1,6 +1,6 @@
 """Renders the clip of the demo, `src/sam2_hf/assets/clip.mp4`: a made-up scene over the photograph beside it.
 
-python -m scripts.render_demo_clip
+PYTHONPATH=recipes python -m scripts.render_demo_clip
 """
 
 from pathlib import Path
@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
+from scene_renderer import SceneOptions, SceneRenderer
+from scene_textures import PictureLibrary
 
 from sam2_hf import EMBEDDED_CHECKPOINT
-from sam2_hf.training.scene_textures import PictureLibrary
-from sam2_hf.training.scenes import SceneOptions, SceneRenderer
 
 ASSETS = Path(EMBEDDED_CHECKPOINT).parent
 OPTIONS = SceneOptions(size=320, max_objects=3, colony_probability=0, real_background=1, real_surface=0, real_object=0)

@@ -14,7 +14,7 @@ import torch
 
 from sam2_hf import Sam2Config, Sam2Model
 from tests.golden.recipe import golden_scene
-from tests.tiny import micro_model, micro_processor
+from tests.tiny import saved_micro
 from tests.training.toy import davis_folder, masks_folder
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +33,7 @@ def folder(tmp_path_factory) -> Path:
         shutil.copy(PHOTO, target)
     write_clip(folder / "clip.mp4")
     for name in (CHECKPOINT, "sam2.1-hiera-tiny"):
-        micro_model().save_pretrained(folder / name)
-        micro_processor().save_pretrained(folder / name)
+        saved_micro(folder / name)
     masks_folder(folder / "cells", 4)
     davis_folder(folder / "davis", 1, frames=3)
     return folder

@@ -49,9 +49,13 @@ def micro_processor(image_size: int = IMAGE_SIZE) -> Sam2Processor:
     )
 
 
-def saved_micro(folder: Path, image_size: int = IMAGE_SIZE) -> str:
-    """The folder, with the smallest model and its processor in it."""
-    micro_model(image_size=image_size).save_pretrained(folder)
+def saved_micro(folder: Path, image_size: int = IMAGE_SIZE, **others) -> str:
+    """The folder, with the smallest model and its processor in it.
+
+    Args:
+        others: as `micro_model` takes them.
+    """
+    micro_model(image_size=image_size, **others).save_pretrained(folder)
     micro_processor(image_size).save_pretrained(folder)
     return str(folder)
 

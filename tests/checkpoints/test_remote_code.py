@@ -7,7 +7,7 @@ import pytest
 from transformers.utils import logging
 
 from sam2_hf.checkpoints.remote_code import add_remote_code
-from tests.tiny import MICRO_TRUNK, micro_model, micro_processor, scene_image
+from tests.tiny import MICRO_TRUNK, saved_micro, scene_image
 
 pytestmark = pytest.mark.slow  # a process of its own, because dynamic modules stay in the one that loaded them
 CODE = """
@@ -31,8 +31,7 @@ assert type(sam2_hf.Sam2Model.from_pretrained(folder)) is sam2_hf.Sam2Model
 def test_classes_of_a_pushed_folder(tmp_path):
     logging.disable_progress_bar()
     widths = {"vision_config": {"fpn_hidden_size": 128, "backbone_config": MICRO_TRUNK}}
-    micro_model(memory_encoder_output_channels=64, **widths).save_pretrained(tmp_path / "model")  # what native knows
-    micro_processor().save_pretrained(tmp_path / "model")
+    saved_micro(tmp_path / "model", memory_encoder_output_channels=64, **widths)  # what native knows
     add_remote_code(tmp_path / "model")
     scene_image().save(tmp_path / "a.png")
     arguments = [sys.executable, "-c", CODE, str(tmp_path / "model"), str(tmp_path / "a.png")]

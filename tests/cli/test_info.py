@@ -12,7 +12,7 @@ import torch
 from sam2_hf.cli.main import run
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
-from tests.tiny import IMAGE_SIZE, WIDTH, micro_model, micro_processor
+from tests.tiny import IMAGE_SIZE, WIDTH, micro_model, saved_micro
 
 
 @pytest.fixture
@@ -52,15 +52,13 @@ def test_json_describes_the_machine(info):
 
 @pytest.mark.parametrize("sam_version", ["2.0", "2.1"])
 def test_model_is_described_by_its_folder(info, tmp_path, sam_version):
-    model = micro_model(sam_version)
-    model.save_pretrained(tmp_path)
-    micro_processor().save_pretrained(tmp_path)
+    saved_micro(tmp_path, version=sam_version)
     code, stdout, _ = info(tmp_path, "--json", "--offline")
     facts = json.loads(stdout)
     assert code == 0
     assert str(tmp_path) in facts["model"]
     assert facts["version"] == sam_version
-    assert facts["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert facts["parameters"] == sum(parameter.numel() for parameter in micro_model(sam_version).parameters())
     assert (facts["image_size"], facts["width"], facts["video"]) == (IMAGE_SIZE, WIDTH, True)
     assert (facts["stem"], facts["blocks"]) == (16, [1, 2, 3, 1])
     assert facts["licence"] == "not stated"

@@ -16,7 +16,7 @@ from sam2_hf.cli.main import run
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.results import ImageResult
 from tests.numbers import same_file, same_masks, same_picture
-from tests.tiny import micro_config, micro_model, micro_processor, scene_image
+from tests.tiny import micro_config, micro_model, micro_processor, saved_micro, scene_image
 
 SCRIPT = Path(sys.executable).with_name("sam2-hf")
 SIZE = (60, 90)
@@ -24,10 +24,7 @@ SIZE = (60, 90)
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model().save_pretrained(folder)
-    micro_processor().save_pretrained(folder)
-    return folder
+    return Path(saved_micro(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from sam2_hf import Sam2Model, Sam2Processor
 from sam2_hf.cli.main import run
 from sam2_hf.errors import ConfigError
 from sam2_hf.runs.train_settings import TrainSettings
-from sam2_hf.training.trainer import _takes_cpu
-from tests.tiny import micro_model, micro_processor
+from sam2_hf.training.acceleration import takes_cpu
+from tests.tiny import micro_processor, saved_micro
 from tests.training.toy import davis_folder, masks_folder
 
 SIDE = 64
+PAGE = Image.new("RGB", (4, 4))
 FAST = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-3, "layer_decay": 1.0, "clip_norm": 1.0}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -50,10 +51,7 @@ def train(monkeypatch, capfd):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    micro_model(image_size=SIDE).save_pretrained(folder)
-    micro_processor(SIDE).save_pretrained(folder)
-    return folder
+    return Path(saved_micro(tmp_path_factory.mktemp("model"), SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +97,12 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
     assert done.returncode == 0, done.err
     assert "held out: p3, p7" in done.err
     assert "before: box_mIoU" in done.err
+    told = [line for line in done.err.splitlines() if line.startswith("step ")]
+    assert told[0].startswith("step 1 of 6: loss ") and told[0].endswith(" left")
+    assert [line.split(", ")[0] for line in told if "mIoU" in line][-1].startswith("step 6: box_mIoU ")
     summary = json.loads(done.out)
+    assert log(tmp_path / "out")[0]["step"] == 0 and "validation" in log(tmp_path / "out")[0]
+    assert f"shown in: {tmp_path / 'out' / 'curves.png'}, {tmp_path / 'out' / 'examples.png'}" in done.err
     assert summary["steps"] == 6
     assert 0 <= summary["validation"]["1_click_mIoU"] <= 100
     Sam2Model.from_pretrained(tmp_path / "out" / "model")
@@ -109,9 +112,9 @@ def test_one_command_fine_tunes_on_a_folder_and_measures_before_and_after(train,
 def test_recommended_thresholds_are_handed_on_to_a_fine_tuned_model(train, pictures, tmp_path):
     processor = micro_processor(SIDE)
     processor.image_processor.mask_generation = {"pred_iou_thresh": 0.4}
-    micro_model(image_size=SIDE).save_pretrained(tmp_path / "start")
-    processor.save_pretrained(tmp_path / "start")
-    arguments = ("--dataset", "masks", "--root", pictures, "--model", tmp_path / "start", "--max-steps", "1")
+    start = saved_micro(tmp_path / "start", SIDE)
+    processor.save_pretrained(start)
+    arguments = ("--dataset", "masks", "--root", pictures, "--model", start, "--max-steps", "1")
     assert train(*arguments, "--output", tmp_path / "out").returncode == 0
     kept = Sam2Processor.from_pretrained(tmp_path / "out" / "model").image_processor
     assert kept.mask_generation == {"pred_iou_thresh": 0.4}
@@ -211,6 +214,46 @@ def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_next(t
         assert json.loads(done.out)["output"] == f"runs/train/{number}"
 
 
+def test_a_resumed_run_draws_its_whole_curve_and_the_same_pictures(train, model, pictures, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.learning_curves", lambda records: drawn.append(records) or PAGE)
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.examples_sheet", lambda *shown: drawn.append(shown) or PAGE)
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=2)
+    assert train("--config", path, "--output", tmp_path / "out").returncode == 0
+    assert train("--config", path, "--output", tmp_path / "out", "--max-steps", 4, "--resume").returncode == 0
+    first, last = drawn[1], drawn[-1]
+    assert [record["step"] for record in drawn[-2]] == [1, 2, 3, 4]
+    assert (first[3], last[3]) == (2, 4)
+    assert [one.name for one in first[0]] == [one.name for one in last[0]]
+    for one, other in zip(first[1], last[1], strict=True):  # before training: a few pixels are on the edge
+        assert (one != other).mean() < 0.02
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["files"].count("examples.png") == 1
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_once_and_ends_nothing(train, model, pictures, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.learning_curves", broken)
+    told = []
+    monkeypatch.setattr("sam2_hf.runs.train_pictures.logger.warning", told.append)
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=2, save_every=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 0
+    assert told == [f"{tmp_path / 'out' / 'curves.png'}: cannot be drawn (no ink)"]
+    assert f"shown in: {tmp_path / 'out' / 'examples.png'}" in done.err
+
+
+def test_a_picture_of_someone_else_is_not_replaced(train, model, pictures, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "curves.png").write_bytes(b"mine")
+    path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=1)
+    done = train("--config", path, "--output", tmp_path / "out")
+    assert done.returncode == 7
+    assert "curves.png: exists already" in done.err
+    assert (tmp_path / "out" / "curves.png").read_bytes() == b"mine"
+
+
 def test_overwriting_and_going_on_are_two_things(train, model, pictures, tmp_path):
     path = written(tmp_path, model, [{"kind": "masks", "root": str(pictures)}], max_steps=1)
     assert train("--config", path, "--output", tmp_path / "out").returncode == 0
@@ -281,9 +324,9 @@ def test_the_file_of_a_run_says_its_precision_unless_another_is_asked_for(tmp_pa
 
 def test_one_device_is_not_shared_by_several_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("sam2_hf.training.trainer.placement", lambda device: (device, None))
+    monkeypatch.setattr("sam2_hf.training.acceleration.placement", lambda device: (device, None))
     with pytest.raises(ConfigError, match="'cuda:1' is one device, but each process has its own"):
-        _takes_cpu("cuda:1", "no")
+        takes_cpu("cuda:1", "no")
 
 
 def test_help_needs_no_torch():

@@ -6,7 +6,7 @@ import sys
 import torch
 
 import sam2_hf
-from tests.tiny import micro_model, micro_processor, scene_image
+from tests.tiny import micro_model, saved_micro, scene_image
 
 CODE = """
 import sys
@@ -32,8 +32,7 @@ for folder, image_only in ((video, False), (image, True)):
 
 def test_auto_classes_resolve_to_ours_after_registration_only(tmp_path):
     for name, image_only in (("video", False), ("image", True)):
-        micro_model(image_only=image_only).save_pretrained(tmp_path / name)
-        micro_processor().save_pretrained(tmp_path / name)
+        saved_micro(tmp_path / name, image_only=image_only)
     subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "video"), str(tmp_path / "image")], check=True)
 
 
@@ -52,8 +51,7 @@ assert "torchvision" not in sys.modules
 
 
 def test_library_builds_our_tasks_from_a_folder_once_our_classes_are_registered(tmp_path):
-    micro_model().save_pretrained(tmp_path)
-    micro_processor().save_pretrained(tmp_path)
+    saved_micro(tmp_path)
     done = subprocess.run([sys.executable, "-c", TASKS, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "already registered" not in done.stderr and "not supported" not in done.stderr
@@ -79,9 +77,8 @@ assert len(pipeline("promptable-segmentation", model=folder)(picture, points=[30
 
 def test_the_librarys_pipeline_knows_our_tasks_without_registering_classes(tmp_path):
     """By name, with a model and processor of ours, and where a folder has no processor's file."""
-    for name in ("whole", "bare"):
-        micro_model().save_pretrained(tmp_path / name)
-    micro_processor().save_pretrained(tmp_path / "whole")
+    saved_micro(tmp_path / "whole")
+    micro_model().save_pretrained(tmp_path / "bare")
     scene_image().save(tmp_path / "a.png")
     arguments = [str(tmp_path / name) for name in ("whole", "bare", "a.png")]
     subprocess.run([sys.executable, "-c", TASKS_CODE, *arguments], check=True)

@@ -5,13 +5,12 @@ import torch
 from blend import main
 
 from sam2_hf import Sam2Model, Sam2Processor
-from tests.tiny import micro_model, micro_processor
+from tests.tiny import saved_micro
 
 
 def test_each_part_has_its_share(tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
-        micro_model(seed=seed, image_size=64).save_pretrained(tmp_path / name)
-        micro_processor(64).save_pretrained(tmp_path / name)
+        saved_micro(tmp_path / name, 64, seed=seed)
     first, second, out = (str(tmp_path / name) for name in ("a", "b", "out"))
     main([first, second, out, "--pictures", "0.75", "--memory", "0"])
     a, b, mixed = (Sam2Model.from_pretrained(folder).state_dict() for folder in (first, second, out))

@@ -16,6 +16,7 @@ from tests.golden.recipe import golden_scene, golden_scene_ids
 from tests.tiny import micro_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+FIRST = ("embedded-1", "embedded-2", "embedded-3", "embedded-4", "embedded-5")
 SECOND = ("embedded-6", "embedded-7", "embedded-8", "embedded-9", "embedded-10", "embedded-gpu", "embedded-gpu-wide")
 HELD_CLIPS = ("cows", "motocross-jump", "elephant", "dance-jump")
 SIZE = (32, 44)
@@ -49,9 +50,10 @@ def data(tmp_path_factory):
         save_picture(root / "photos", name, seed)
     cells = ("mri-cardiac/SC-N-09-1", "nuclei-fluo/dsb_00071198d059", "nuclei-stained/dsb_15039b3acccc")
     cells += ("phase-contrast-cells/usiigaci_set33", "em-axons/ads_train1", "em-axons/kept", "natural-davis/kept")
+    cells += tuple(f"natural-davis/davis345_{number}" for number in ("012", "036", "059", "093", "117"))
     for seed, name in enumerate(cells):
         save_picture(root / "images", name, seed)
-    for name in ("cows", "motocross-jump", "cmr-1", "nuclei3d-1", "dog"):
+    for name in ("cows", "motocross-jump", "cmr-SC-HF-I-09", "cmr-SC-N-07", "nuclei3d-1", "dog"):
         save_clip(root / "videos", name)
     for name in ("elephant", "dance-jump", "bus"):
         save_clip(root / "videos-small", name)
@@ -87,7 +89,7 @@ class _NONE:
     _clips = ()
 
 
-@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.parametrize("name", [*FIRST, *SECOND])
 def test_the_recipe_trains(name, data, tmp_path):
     config = small(name, tmp_path)
     trainer = Sam2Trainer(micro_model(image_size=64), config, build_sources(config, data))
@@ -99,7 +101,7 @@ def test_the_recipe_trains(name, data, tmp_path):
 
 
 def test_every_source_of_the_recipe_gives_a_sample(data, tmp_path):
-    for name in SECOND:
+    for name in (*FIRST, *SECOND):
         for mixed in build_sources(small(name, tmp_path), data):
             sample = mixed.source.sample(0, np.random.default_rng(0))
             assert sample.masks[:, 0].flatten(1).any(dim=1).all()

@@ -9,7 +9,7 @@ from recommend_thresholds import Candidates, main, recommended, trials
 
 from sam2_hf import Sam2MaskGenerator, Sam2Model, Sam2Processor
 from tests.golden.recipe import golden_scene, golden_scene_ids
-from tests.tiny import micro_model, micro_processor
+from tests.tiny import saved_micro
 
 
 def candidates():
@@ -42,8 +42,7 @@ def test_the_best_pair_finds_most_with_few_enough_masks():
 
 @pytest.mark.parametrize("write", [False, True])
 def test_the_block_is_printed_and_written_where_the_generator_reads_it(tmp_path, capsys, write):
-    micro_model(image_size=64).save_pretrained(tmp_path / "model")
-    micro_processor(64).save_pretrained(tmp_path / "model")
+    saved_micro(tmp_path / "model", 64)
     (tmp_path / "data").mkdir()
     Image.fromarray(golden_scene(40, 56)).save(tmp_path / "data" / "a.png")
     Image.fromarray(golden_scene_ids(40, 56)).save(tmp_path / "data" / "a.mask.png")

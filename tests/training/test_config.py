@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sam2_hf.errors import SourceError
+from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.build import hold_out_clips, open_clips
 from sam2_hf.training.config import PRESETS, DataConfig, TrainConfig, fine_tuning, from_dict, read_config
 from tests.training.toy import masks_folder
@@ -35,8 +35,9 @@ def test_configurations_survive_being_written(tmp_path):
         written(
             tmp_path,
             lora={"rank": 4},
+            extra_loss={"root": "loss.py", "options": {"weight": 1}},
             data=[
-                {"kind": "scenes", "scenes": {"size": 64}, "library": [{"kind": "masks", "root": "x"}], "repeat": 1.5},
+                {"kind": "python", "root": "a.py", "library": [{"kind": "masks", "root": "x"}], "repeat": 1.5},
                 {"kind": "davis", "root": "y", "sampling": {"num_frames": 4}, "augment": {"jitter": [0, 0.1, 0]}},
             ],
         )
@@ -45,6 +46,7 @@ def test_configurations_survive_being_written(tmp_path):
     assert again == config
     assert config.uses_clips
     assert config.data[0].library[0].root == "x"
+    assert config.extra_loss.root == str(tmp_path / "loss.py")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,24 @@ def test_a_file_that_is_not_json_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json: is not JSON"):
         read_config(tmp_path / "run.json")
+
+
+def test_the_dense_teacher_says_where_it_went(tmp_path):
+    with pytest.raises(ConfigError, match=r'"extra_loss": {"root": "dense\.py".* with recipes/dense\.py'):
+        read_config(written(tmp_path, dense_weight=0.5, dense_until=0.7))
+
+
+@pytest.mark.parametrize("more", [{}, {"scenes": {"size": 64}, "count": 10}])
+def test_made_up_scenes_say_where_they_went(tmp_path, more):
+    with pytest.raises(ConfigError, match=r'"kind": "python" and "root": "scenes\.py", with recipes/scenes\.py'):
+        read_config(written(tmp_path, data=[{"kind": "scenes", **more}]))
+
+
+def test_fields_of_earlier_versions_that_did_nothing_are_left_out(tmp_path):
+    entry = {"kind": "masks", "root": "here", "scenes": {"size": 192}}
+    former = {"data": [{**entry, "library": [entry]}], "dense_weight": 0.0, "dense_until": 1.0}
+    now = [{"kind": "masks", "root": "here", "library": [{"kind": "masks", "root": "here"}]}]
+    assert read_config(written(tmp_path, **former)) == read_config(written(tmp_path, data=now))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,4 +1,4 @@
-"""What a sample is: which frames, which objects, from clips, scenes and tables; and how sources are mixed."""
+"""What a sample is: which frames, which objects, from clips and tables; and how sources are mixed."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,7 @@ from sam2_hf.datasets.tables import masks_of
 from sam2_hf.errors import SourceError
 from sam2_hf.training.batches import collate
 from sam2_hf.training.mixing import MixedDataset, MixedSource, epoch_batches, epoch_length
-from sam2_hf.training.scene_textures import PictureLibrary
-from sam2_hf.training.scenes import SceneOptions, SceneRenderer
-from sam2_hf.training.sources import ClipSource, SamplingOptions, SceneSource
+from sam2_hf.training.sources import ClipSource, SamplingOptions
 from sam2_hf.training.streams import StreamSource
 from sam2_hf.training.transforms import AugmentOptions
 
@@ -103,62 +101,6 @@ def test_void_pixels_travel_with_the_frames():
     sample = source.sample(0, np.random.default_rng(3))
     assert sample.void.shape == (2, 12, 18)
     assert sample.void[1, :, 16:].all()
-
-
-# Scenes
-
-
-def renderer(**options):
-    return SceneRenderer(SceneOptions(size=64, **options))
-
-
-def test_scenes_depend_on_their_generator_only():
-    first, second, other = (renderer().render(np.random.default_rng(seed), 2) for seed in (4, 4, 5))
-    assert np.array_equal(first[0], second[0])
-    assert np.array_equal(first[1], second[1])
-    assert not np.array_equal(first[0], other[0])
-    assert first[0].shape == (2, 64, 64, 3)
-    assert first[0].dtype == first[1].dtype == np.uint8
-
-
-def test_scenes_move_hide_and_show_objects_that_differ_from_what_is_around_them():
-    contrasts, moved = [], 0
-    for seed in range(40):
-        frames, ids = renderer(colony_probability=0).render(np.random.default_rng(seed), 4)
-        moved += not np.array_equal(ids[0], ids[3])
-        for key in np.unique(ids[0])[1:]:
-            inside = frames[0][ids[0] == key].mean(axis=0)
-            contrasts.append(np.abs(inside - frames[0][ids[0] == 0].mean(axis=0)).max())
-    assert moved > 30
-    assert np.median(contrasts) > 10
-
-
-def test_colonies_have_many_objects():
-    counts = [
-        len(np.unique(renderer(colony_probability=1).render(np.random.default_rng(seed))[1])) for seed in range(5)
-    ]
-    assert min(counts) > 4
-
-
-def test_real_pictures_lend_scenes_their_surfaces():
-    library = PictureLibrary.from_clips([clip()], frames_per_clip=2)
-    assert len(library.pictures) == 2
-    red = np.zeros((40, 60, 3), np.uint8)
-    red[..., 0] = 200
-    library = PictureLibrary(pictures=[red])
-    options = SceneOptions(size=64, real_background=1, colony_probability=0, max_objects=1)
-    frames, ids = SceneRenderer(options, library).render(np.random.default_rng(1))
-    background = frames[0][ids[0] == 0]
-    assert background[:, 0].mean() > background[:, 1].mean() + 50
-
-
-def test_scene_source_gives_visible_objects():
-    source = SceneSource(renderer(), 5, SamplingOptions(num_frames=2, max_objects=2, fill_objects=True))
-    assert len(source) == 5
-    for index in range(5):
-        sample = source.sample(index, np.random.default_rng(index))
-        assert sample.masks.shape == (2, 2, 64, 64)
-        assert sample.masks[:, 0].flatten(1).any(dim=1).all()
 
 
 # Tables

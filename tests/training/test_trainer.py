@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from sam2_hf import Sam2Model
-from sam2_hf.errors import ConfigChangedError, OutputExistsError, SourceError, TrainingError
+from sam2_hf.errors import ConfigChangedError, ConfigError, OutputExistsError, SourceError, TrainingError
 from sam2_hf.training.build import build_sources
 from sam2_hf.training.checkpoints import LOG, STATE, TrainingFolder
 from sam2_hf.training.config import TrainConfig, from_dict
@@ -152,6 +152,11 @@ def test_accumulated_batches_are_one_batch(tmp_path):
         assert same_step(losses[2][name], value), name
 
 
+def test_too_little_for_one_step_is_an_error_and_no_finished_run(tmp_path):
+    with pytest.raises(ConfigError, match="2 batches in 1 epochs are less than one step of 8; raise `epochs`"):
+        trainer(config(tmp_path, accumulate=8, epochs=1))
+
+
 def changed(before: dict, after: dict) -> set[str]:
     return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
@@ -217,15 +222,60 @@ def test_bf16_trains(tmp_path):
     assert all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in weights(settings).values())
 
 
-def test_dense_teacher_reaches_the_encoder_and_is_not_saved(tmp_path):
-    settings = config(tmp_path, dense_weight=1.0, loss={"focal": 0, "dice": 0, "iou": 0, "object_score": 0}, epochs=4)
+LOSS = """
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self, width, until):
+        super().__init__()
+        self.read, self.until = nn.Linear(width, 1), until
+
+    def forward(self, features, batch, progress):
+        vectors = features.image_embedding.flatten(2).mean(dim=2)
+        return (self.read(vectors) - 3).square().mean() if progress < self.until else None
+
+
+def open_loss(config, options):
+    return Small(config.hidden_size, **options)
+"""
+
+
+def test_a_loss_of_the_recipe_learns_with_the_model_and_is_not_saved_with_it(tmp_path):
+    (tmp_path / "mine.py").write_text(LOSS)
+    off = {"focal": 0, "dice": 0, "iou": 0, "object_score": 0}
+    extra = {"root": str(tmp_path / "mine.py"), "options": {"until": 0.75}}
+    settings = config(tmp_path, extra_loss=extra, loss=off, epochs=4)
     model = micro_model(image_size=64)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trainer(settings, model).train()
     records = log(settings)
-    assert records[-1]["dense"] < records[0]["dense"]
+    assert [("extra" in record) for record in records] == [True] * 6 + [False] * 2
+    assert records[5]["extra"] < records[0]["extra"]
     assert "vision_encoder" in changed(before, model.state_dict())
-    assert set(weights(settings)) == set(micro_model(image_size=64).state_dict())
+    assert set(weights(settings)) == set(before)
+    assert "extra.read.weight" in torch.load(Path(settings.output) / STATE, weights_only=True)["model"]
+
+
+def test_what_begins_with_random_weights_begins_with_those_of_the_seed(tmp_path):
+    (tmp_path / "mine.py").write_text(LOSS)
+    extra = {"root": str(tmp_path / "mine.py"), "options": {"until": 1}}
+    found = {}
+    for number, seed in enumerate((5, 5, 6)):
+        torch.manual_seed(number)  # as another caller leaves it
+        job = trainer(config(tmp_path, f"run{number}", extra_loss=extra, lora={"rank": 2}, seed=seed))
+        parts = job.learner.module.state_dict()
+        found[number] = torch.cat([parts[name].flatten() for name in parts if "extra" in name or "lora_A" in name])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_a_loss_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SourceError, match=r"nowhere\.py: there is no such file, but the run takes a loss from it"):
+        trainer(config(tmp_path, extra_loss={"root": "nowhere.py"}))
+    (tmp_path / "mine.py").write_text("x = 1")
+    with pytest.raises(ConfigError, match=r"mine\.py: has no function `open_loss\(config, options\)`"):
+        trainer(config(tmp_path, extra_loss={"root": str(tmp_path / "mine.py")}))
 
 
 def test_validation_keeps_the_best_model(tmp_path):
@@ -246,6 +296,44 @@ def test_validation_keeps_the_best_model(tmp_path):
     assert [record["validation"]["score"] for record in log(settings) if "validation" in record] == [1.0, 3.0, 2.0]
 
 
+def test_those_who_watch_are_shown_the_model_that_is_saved(tmp_path):
+    """At every save and validation, with averaged weights and without dropout."""
+    seen = []
+
+    def kept(step, model):
+        assert not model.training
+        seen.append((step, model.mask_decoder.iou_token.weight.detach().clone()))
+
+    settings = config(tmp_path, average=0.5, save_every=3)
+    job = trainer(settings, validate=lambda model: {"score": 1.0}, kept=kept)
+    job.train()
+    assert [step for step, _ in seen] == [2, 3, 4, 6, 6, 6]
+    assert torch.equal(seen[-1][1], weights(settings)["mask_decoder.iou_token.weight"])
+    assert not torch.equal(seen[-1][1], job.model.mask_decoder.iou_token.weight)
+    assert job.model.training
+
+
+@pytest.mark.parametrize("killed_in", ["validation", "drawing"])
+def test_figures_from_before_the_run_stay_in_its_log(tmp_path, killed_in):
+    settings = config(tmp_path, save_every=1)
+
+    def killed(*_):
+        raise KilledError
+
+    job = trainer(settings, validate=killed)
+    with pytest.raises(KilledError):
+        job.train(before={"score": 0.5})
+    job = trainer(settings, validate=lambda model: {"score": 1.0})
+    if killed_in == "drawing":
+        job.kept = killed
+        with pytest.raises(KilledError):
+            job.train(resume=True)
+        job = trainer(settings, validate=lambda model: {"score": 1.0})
+    job.train(resume=True)
+    found = [(record["step"], record["validation"]["score"]) for record in log(settings) if "validation" in record]
+    assert found == [(0, 0.5), (2, 1.0), (4, 1.0), (6, 1.0)]
+
+
 def test_the_loss_on_held_out_clips_is_measured_with_the_same_prompts(tmp_path):
     settings = config(tmp_path, epochs=2)
     held = build_sources(config(tmp_path, "held"))
@@ -254,7 +342,7 @@ def test_the_loss_on_held_out_clips_is_measured_with_the_same_prompts(tmp_path):
     found = [record["validation"]["loss_per_step"] for record in log(settings) if "validation" in record]
     assert len(found) == 2
     job.model.eval()
-    again = mean_loss(job.module, held, settings.prompts, settings.seed)
+    again = mean_loss(job.learner.module, held, settings.prompts, settings.seed)
     assert again == pytest.approx(found[-1])
     assert not job.model.training
 
@@ -312,6 +400,19 @@ def test_a_run_stopped_in_the_last_step_of_an_epoch_makes_its_validation_when_it
     job = trainer(settings, validate=lambda model: seen.append(job.step) or {"score": 1.0})
     job.train(resume=True)
     assert seen == [2, 4, 6]
+
+
+def test_a_run_of_an_earlier_version_is_gone_on_with(tmp_path):
+    """Its `run.json` has fields that are no more and did nothing."""
+    settings = config(tmp_path, max_steps=1)
+    trainer(settings).train()
+    path = Path(settings.output) / "run.json"
+    record = json.loads(path.read_text())
+    record["options"]["data"][0]["scenes"] = {"size": 192}
+    path.write_text(json.dumps(record))
+    job = trainer(config(tmp_path, max_steps=2))
+    job.train(resume=True)
+    assert job.step == 2
 
 
 def test_a_finished_run_is_not_trained_on_by_resuming_it(tmp_path):

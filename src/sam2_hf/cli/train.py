@@ -54,6 +54,7 @@ def train(
     overwrite: options.Overwrite = DEFAULTS.overwrite,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = DEFAULTS.resume,
     quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
     verbose: options.Verbose = False,
     as_json: options.Json = False,
 ) -> None:
@@ -89,7 +90,7 @@ def train(
     from sam2_hf.runs.train import figures_line
     from sam2_hf.runs.train import train as run
 
-    outcome = run(settings, lambda line: options.say(line, quiet))
+    outcome = run(settings, say=lambda line: options.say(line, quiet), bar=not (quiet or no_progress))
     if not outcome.is_main:
         return
     if outcome.interrupted:
@@ -98,6 +99,8 @@ def train(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if outcome.figures:
         options.say(f"after: {figures_line(outcome.figures)}", quiet)
+    if outcome.pictures:
+        options.say(f"shown in: {', '.join(map(str, outcome.pictures))}", quiet)
     summary = {"output": str(outcome.folder), "steps": outcome.steps, **outcome.record}
     summary["validation"] = outcome.figures
     typer.echo(json.dumps(summary) if as_json else f"{outcome.steps} steps, model in {outcome.folder}/model")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from sam2_hf.checkpoints.loading import load
 from sam2_hf.evaluation.validation import Validation
 from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.runs.interruption import Interruption
+from sam2_hf.runs.train_pictures import TrainPictures
+from sam2_hf.runs.train_progress import TrainProgress
 from sam2_hf.runs.train_settings import TrainSettings
 from sam2_hf.training.build import (
     build_sources,
@@ -37,6 +40,7 @@ class TrainOutcome:
         interrupted: it was asked to stop, and can be gone on with.
         record: the last line of the log.
         figures: of the last validation.
+        pictures: files that show how the run went: curves of its log, and masks before and after it.
         is_main: False in a process that leaves the report to another.
     """
 
@@ -45,14 +49,16 @@ class TrainOutcome:
     interrupted: bool
     record: dict[str, float]
     figures: dict[str, float]
+    pictures: tuple[Path, ...] = ()
     is_main: bool = True
 
 
-def train(settings: TrainSettings, say: Say = lambda line: None) -> TrainOutcome:
+def train(settings: TrainSettings, *, say: Say = lambda line: None, bar: bool = False) -> TrainOutcome:
     """Trains to the end, or until Ctrl-C, after which the step at hand is finished and saved.
 
     Args:
         say: called with lines for people, on the main process.
+        bar: show progress where there is a terminal, and not in lines.
 
     Raises:
         ConfigError, SourceError: what cannot be meant, or data that cannot be read.
@@ -69,37 +75,45 @@ def train(settings: TrainSettings, say: Say = lambda line: None) -> TrainOutcome
             TrainingFolder(config).check(settings.resume, settings.overwrite)  # before minutes are spent
         network, processor, line = _start(config)
         say(line)
-        return _train(config, base, network, processor, settings, say)
+        return _train(config, base, network, processor, settings, say, bar)
     finally:
         if has_bars:
             logging.enable_progress_bar()
 
 
-def _train(config: TrainConfig, base: Path | None, network, processor, settings: TrainSettings, say: Say):
+def _train(config: TrainConfig, base: Path | None, network, processor, settings: TrainSettings, say: Say, bar: bool):
     validate = _validation(config, base, processor)
+    sources, held_out = build_sources(config, base), build_validation(config, base)
     trainer = Sam2Trainer(
         network,
         config,
-        build_sources(config, base),
-        validation=build_validation(config, base),
+        sources,
+        validation=held_out,
         validate=validate,
         processor=processor,
-        report=lambda record: say(_line(record, trainer.total_steps)),
         device=settings.device,
     )
     is_main = trainer.accelerator.is_main_process
+    before = None
     if validate is not None and not settings.resume and is_main:
-        say(f"before: {figures_line(validate(network.eval()))}")
+        before = validate(network.eval())
+        say(f"before: {figures_line(before)}")
+    pictures = TrainPictures(trainer.folder, processor)
     if is_main:
+        pictures.begin(network.eval(), held_out or sources, config.seed)
+        trainer.kept = pictures.draw
         say(f"{trainer.total_steps} steps to {config.output}")
-    with Interruption(then=trainer.stop):
-        record = trainer.train(resume=settings.resume, overwrite=settings.overwrite)
+    with Interruption(then=trainer.stop), closing(TrainProgress(trainer.total_steps, say, bar and is_main)) as progress:
+        trainer.stepped = progress.stepped
+        trainer.report = lambda record: _report(record, progress)
+        record = trainer.train(resume=settings.resume, overwrite=settings.overwrite, before=before)
     return TrainOutcome(
         folder=Path(config.output),
         steps=trainer.step,
         interrupted=trainer.interrupted,
         record=record,
         figures=trainer.figures,
+        pictures=tuple(pictures.drawn),
         is_main=is_main,
     )
 
@@ -126,11 +140,10 @@ def _validation(config: TrainConfig, base: Path | None, processor) -> Validation
     return Validation(processor=processor, pictures=groups[False], videos=groups[True])
 
 
-def _line(record: dict, total: int) -> str:
-    """One record of the log, for people."""
-    figures = {"loss": "loss_per_step", "rate": "learning_rate", "clips/s": "clips_per_second"}
-    shown = ", ".join(f"{name} {record[key]:.3g}" for name, key in figures.items())
-    return f"step {record['step']} of {total}: {shown}"
+def _report(record: dict, progress: TrainProgress) -> None:
+    """Tells of validations; what every step gives is seen in the progress."""
+    if "validation" in record:
+        progress.say(f"step {record['step']}: {figures_line(record['validation'])}")
 
 
 def figures_line(figures: dict[str, float]) -> str:

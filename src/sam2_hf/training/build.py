@@ -12,13 +12,11 @@ from sam2_hf.datasets.tables import open_table
 from sam2_hf.errors import SourceError
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.model import Sam2Model
-from sam2_hf.training.config import PYTHON, SCENES, TABLE, DataConfig, TrainConfig
+from sam2_hf.training.config import PYTHON, TABLE, DataConfig, TrainConfig
 from sam2_hf.training.decoded import FramesInMemory, FramesOnDisk
 from sam2_hf.training.mixing import MixedSource
 from sam2_hf.training.own_sources import Lender, open_own_source
-from sam2_hf.training.scene_textures import PictureLibrary
-from sam2_hf.training.scenes import SceneRenderer
-from sam2_hf.training.sources import ClipSource, SceneSource, Source
+from sam2_hf.training.sources import ClipSource, Source
 from sam2_hf.training.streams import StreamSource
 from sam2_hf.training.transforms import NO_AUGMENTATION
 
@@ -67,7 +65,7 @@ def hold_out_clips(config: TrainConfig, share: float, root: str | Path | None = 
     """Takes every n-th clip of each data set out of training and into validation.
 
     Args:
-        config: of the run; scenes, tables and sources of your own are left as they are.
+        config: of the run; tables and sources of your own are left as they are.
         share: of the clips, in (0, 1).
         root: as for `build_sources`.
 
@@ -77,7 +75,7 @@ def hold_out_clips(config: TrainConfig, share: float, root: str | Path | None = 
     base = Path() if root is None else Path(root)
     data, validation, names = [], list(config.validation), []
     for entry in config.data:
-        if entry.kind in (SCENES, TABLE, PYTHON):
+        if entry.kind in (TABLE, PYTHON):
             data.append(entry)
             continue
         clips = [clip.name for clip in open_clips(entry, base)]
@@ -174,11 +172,8 @@ def _source(entry: DataConfig, folders: _Folders) -> Source:
         return StreamSource(open_table(entry.root, **others), entry.count, entry.sampling, **columns)
     if entry.kind == PYTHON:
         return open_own_source(entry, folders.base, [folders.open(lender) for lender in entry.library])
-    if entry.kind != SCENES:
-        opened = folders.open(entry)
-        return ClipSource(opened.clips, entry.sampling, frames=opened.frames)
-    clips = [clip for lender in entry.library for clip in open_clips(lender, folders.base)]
-    return SceneSource(SceneRenderer(entry.scenes, PictureLibrary.from_clips(clips)), entry.count, entry.sampling)
+    opened = folders.open(entry)
+    return ClipSource(opened.clips, entry.sampling, frames=opened.frames)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

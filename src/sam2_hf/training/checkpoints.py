@@ -1,6 +1,7 @@
 """What a run leaves on disk: a state to resume from, the model so far, and a log."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,12 @@ from sam2_hf.disk.run_folder import Inputs, RunFolder
 from sam2_hf.disk.whole import announce, naming, whole_file, whole_folder, write_whole
 from sam2_hf.errors import SourceError
 from sam2_hf.training.config import DataConfig, TrainConfig
+from sam2_hf.training.former import without_former
 
 logger = logging.get_logger(__name__)
 
 STATE, LOG, CONFIG, MODEL, BEST = "checkpoint.pt", "log.jsonl", "config.json", "model", "best"
+CURVES, EXAMPLES = "curves.png", "examples.png"  # what those draw who watch the run
 MAY_CHANGE = (
     "output",
     "workers",
@@ -71,7 +74,7 @@ class TrainingFolder:
         self._run.check(
             overwrite=overwrite or may_begin_again,
             resume=resume,
-            planned=[self.path / name for name in (CONFIG, STATE, LOG, MODEL, BEST)],
+            planned=[self.path / name for name in (CONFIG, STATE, LOG, MODEL, BEST, CURVES, EXAMPLES)],
             inputs=_inputs(self._config),
         )
 
@@ -90,7 +93,9 @@ class TrainingFolder:
             raise SourceError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train anew") from error
 
     def _adopt_older(self) -> None:
-        """A run that was begun before runs had a `run.json`."""
+        """A run that was begun by an earlier version: with fields that are no more, or before runs had a `run.json`."""
+        if self._run.earlier:
+            self._run.earlier["options"] = without_former(self._run.earlier["options"])
         if self._run.earlier or not (self.path / CONFIG).exists() or not (self.path / STATE).exists():
             return
         try:
@@ -99,7 +104,8 @@ class TrainingFolder:
             return
         files = [self.path / name for name in (CONFIG, STATE, LOG)]
         files += [file for name in (MODEL, BEST) for file in (self.path / name).glob("*")]
-        self._run.adopt({name: value for name, value in values.items() if name not in MAY_CHANGE}, files)
+        values = {name: value for name, value in without_former(values).items() if name not in MAY_CHANGE}
+        self._run.adopt(values, files)
 
     def end(self, status: str, **facts) -> None:
         """Notes in `run.json` how the run ended."""
@@ -133,15 +139,19 @@ class TrainingFolder:
         """Drops records that a resumed run will write again: after a step, and of validations after another one."""
         path = self.path / LOG
         if path.exists():
-            limits = {True: validated, False: step}
+            limits = {True: max(validated, 0), False: step}  # step 0: before the run
             kept = [line for line in path.read_text().splitlines() if _step(line) <= limits['"validation"' in line]]
             write_whole(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
 
-    def last_validation(self) -> int:
-        """The step of the last validation in the log; -1 if there is none."""
+    def records(self) -> list[dict]:
+        """The log so far, without a line that was being written when the run was killed."""
         path = self.path / LOG
         lines = path.read_text().splitlines() if path.exists() else []
-        return max((int(_step(line)) for line in lines if '"validation"' in line), default=-1)
+        return [json.loads(line) for line in lines if math.isfinite(_step(line))]
+
+    def last_validation(self) -> int:
+        """The step of the last validation in the log; -1 if there is none."""
+        return max((int(record["step"]) for record in self.records() if "validation" in record), default=-1)
 
 
 class _Watched:
@@ -162,14 +172,15 @@ class _Watched:
 
 
 def _inputs(config: TrainConfig) -> Inputs:
-    """What a run reads: its data sets and the model it starts from."""
+    """What a run reads: its data sets, files of its own, and the model it starts from."""
 
     def roots(entries: tuple[DataConfig, ...]) -> Iterator[str | None]:
         for entry in entries:
             yield entry.root
             yield from roots(entry.library)
 
-    return Inputs.of(config.model, *roots(config.data), *roots(config.validation))
+    loss = None if config.extra_loss is None else config.extra_loss.root
+    return Inputs.of(config.model, loss, *roots(config.data), *roots(config.validation))
 
 
 def _step(line: str) -> float:

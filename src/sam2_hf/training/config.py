@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.modeling.losses import LossWeights
+from sam2_hf.training.former import FORMER_FIELDS, FORMER_KINDS, without_former
 from sam2_hf.training.optimisation import OptimiserOptions
 from sam2_hf.training.prompt_sampling import PromptOptions
 from sam2_hf.training.rollout import RolloutOptions
-from sam2_hf.training.scenes import SceneOptions
 from sam2_hf.training.sources import SamplingOptions
 from sam2_hf.training.transforms import AugmentOptions
 
-SCENES, TABLE, PYTHON = "scenes", "table", "python"
+TABLE, PYTHON = "table", "python"
 LIST_MARK = "@"  # "@FILE" among names: one name a line of a file beside the configuration
 
 
@@ -23,8 +23,8 @@ class DataConfig:
     """One source of clips.
 
     Attributes:
-        kind: of `datasets.registry.open_dataset`, "scenes" for made-up ones, "table" for a data set of the Hub, or
-            "python" for a source of your own, see `own_sources`.
+        kind: of `datasets.registry.open_dataset`, "table" for a data set of the Hub, or "python" for a source of your
+            own, see `own_sources`.
         root: folder of the data set, name of the table, or a Python file beside the configuration.
         options: of its kind, see `datasets.formats`, `datasets.tables` and `own_sources`.
         include, exclude: names of clips, with * for anything; empty `include` takes all. "@FILE" stands for names in a
@@ -33,9 +33,8 @@ class DataConfig:
         batch_size: clips of a batch on one process.
         repeat: how often an epoch takes every clip.
         max_side: keep decoded frames, at most this long: in memory, or in the run's `cache`.
-        scenes: what made-up clips look like.
-        count: how many made-up clips, or rows of a table, an epoch has.
-        library: data sets that lend made-up scenes and sources of your own their pictures, as entries of this kind.
+        count: how many clips of a source of your own, or rows of a table, an epoch has.
+        library: data sets that lend sources of your own their pictures, as entries of this kind.
     """
 
     kind: str
@@ -48,12 +47,13 @@ class DataConfig:
     batch_size: int = 1
     repeat: float = 1.0
     max_side: int | None = None
-    scenes: SceneOptions = field(default_factory=SceneOptions)
     count: int = 1000
     library: tuple["DataConfig", ...] = ()
 
     def __post_init__(self):
-        if self.kind != SCENES and self.root is None:
+        if self.kind in FORMER_KINDS:
+            raise ConfigError(f"data of kind {self.kind!r} {FORMER_KINDS[self.kind]}")
+        if self.root is None:
             raise ConfigError(f"data of kind {self.kind!r} needs `root`, the folder it is in")
         if self.batch_size < 1 or self.repeat <= 0:
             raise ConfigError("`batch_size` must be at least 1 and `repeat` above 0")
@@ -74,6 +74,19 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraLoss:
+    """A loss beside those of the masks, see `own_loss`.
+
+    Attributes:
+        root: a Python file beside the configuration.
+        options: of this file.
+    """
+
+    root: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run.
 
@@ -88,8 +101,7 @@ class TrainConfig:
         optimiser, prompts, rollout, loss: see their classes.
         loss_reduction: "sum" over frames and steps as the original does, or "mean".
         loss_stride: compute losses at the model's size divided by this, 1, 2 or 4; larger is faster.
-        dense_weight: of the dense teacher of the image encoder, falling linearly to 0 by `dense_until` (share of all
-            steps); 0 for none.
+        extra_loss: a loss that the recipe brings along; None for none.
         freeze: parts that do not learn.
         lora: adapters instead of whole matrices.
         drop_path, memory_dropout: regularisation during training; None: as the model's configuration says.
@@ -118,8 +130,7 @@ class TrainConfig:
     loss: LossWeights = field(default_factory=LossWeights)
     loss_reduction: Literal["sum", "mean"] = "sum"
     loss_stride: Literal[1, 2, 4] = 1
-    dense_weight: float = 0.0
-    dense_until: float = 1.0
+    extra_loss: ExtraLoss | None = None
     freeze: tuple[str, ...] = ()
     lora: LoraConfig | None = None
     drop_path: float | None = None
@@ -132,7 +143,7 @@ class TrainConfig:
     workers: int = 2
     cache: str | None = None
     save_every: int = 500
-    log_every: int = 20
+    log_every: int = 5
     validate_every: int = 1
     trackers: tuple[str, ...] = ()
 
@@ -173,7 +184,7 @@ def read_config(path: str | Path, **overrides) -> TrainConfig:
         raise SourceError(f"{path}: there is no such file") from error
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: is not JSON ({error})") from error
-    return from_dict(TrainConfig, {**_beside(values, path.parent), **overrides}, path.name)
+    return from_dict(TrainConfig, {**_beside(without_former(values), path.parent), **overrides}, path.name)
 
 
 def _beside(values: Any, folder: Path) -> Any:
@@ -186,8 +197,10 @@ def _beside(values: Any, folder: Path) -> Any:
     for name in ("include", "exclude"):
         if isinstance(found.get(name), list):
             found[name] = [line for pattern in found[name] for line in _names(pattern, folder)]
-    if found.get("kind") == PYTHON and isinstance(found.get("root"), str):
-        found["root"] = str((folder / found["root"]).resolve())
+    own = [found] if found.get("kind") == PYTHON else [found.get("extra_loss")]
+    for entry in own:
+        if isinstance(entry, dict) and isinstance(entry.get("root"), str):
+            entry["root"] = str((folder / entry["root"]).resolve())
     return found
 
 
@@ -207,20 +220,21 @@ def from_dict(kind: type, values: Any, where: str):
         raise ConfigError(f"{where}: expected an object with the fields of {kind.__name__}, got {values!r}")
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
-        raise ConfigError(f"{where}: there is no field {unknown[0]!r}; fields are {', '.join(known)}")
+        remedy = FORMER_FIELDS.get(unknown[0], f"fields are {', '.join(known)}")
+        raise ConfigError(f"{where}: there is no field {unknown[0]!r}; {remedy}")
     return kind(**{name: _value(known[name].type, value, f"{where}.{name}") for name, value in values.items()})
 
 
 NESTED = {
     "SamplingOptions": SamplingOptions,
     "AugmentOptions": AugmentOptions,
-    "SceneOptions": SceneOptions,
     "OptimiserOptions": OptimiserOptions,
     "PromptOptions": PromptOptions,
     "RolloutOptions": RolloutOptions,
     "LossWeights": LossWeights,
     "LoraConfig | None": LoraConfig,
     LoraConfig | None: LoraConfig,
+    ExtraLoss | None: ExtraLoss,
 }
 LISTS = {tuple[DataConfig, ...]: DataConfig, tuple["DataConfig", ...]: DataConfig}
 

@@ -6,19 +6,14 @@ The file has a function `open_source(entry, base, lenders)` that returns a `Sour
 `sample(index, rng)` gives a `RawClip` and draws from `rng` only, so that a run can be resumed.
 """
 
-import importlib.util
-import sys
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sam2_hf.datasets.clips import LabelledClip
-from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.decoded import DecodedFrames
+from sam2_hf.training.own_files import opener
 from sam2_hf.training.sources import Source
-
-OPENER = "open_source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,28 +41,4 @@ def open_own_source(entry, base: Path, lenders: Sequence[Lender]) -> Source:
         SourceError: there is no such file.
         ConfigError: it has no function `open_source`.
     """
-    path = Path(entry.root)
-    if not path.is_file():
-        raise SourceError(f"{path}: there is no such file, but the run takes a source from it")
-    module = _module(path)
-    if not callable(getattr(module, OPENER, None)):
-        raise ConfigError(f"{path}: has no function `{OPENER}(entry, base, lenders)` that returns a source of clips")
-    return getattr(module, OPENER)(entry, base, lenders)
-
-
-def _module(path: Path):
-    """The file as a module; files beside it can be imported by it, and classes of it by worker processes."""
-    name = f"sam2_hf_recipe_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return opener(Path(entry.root), "open_source(entry, base, lenders)", "a source of clips")(entry, base, lenders)

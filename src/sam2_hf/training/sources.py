@@ -1,4 +1,4 @@
-"""Where clips come from: data sets on disk, scenes, streams. A source turns a number and a generator into a clip."""
+"""Where clips come from: data sets on disk, tables, files of your own. From a number and a generator to a clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from torch import Tensor
 from sam2_hf.datasets.clips import LabelledClip
 from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.training.decoded import DecodedFrame, DecodedFrames, FramesInMemory
-from sam2_hf.training.scenes import SceneRenderer
 from sam2_hf.training.transforms import RawClip
 
 TRIES = 1000  # starts that are tried for one with a visible object
@@ -125,38 +124,6 @@ def _void(decoded: list[DecodedFrame]) -> Tensor | None:
         return None
     nothing = np.zeros(decoded[0].pixels.shape[:2], bool)
     return torch.from_numpy(np.stack([nothing if void is None else void for void in voids]))
-
-
-class SceneSource:
-    """Made-up clips; as many as asked for, each with its own number."""
-
-    def __init__(self, renderer: SceneRenderer, count: int, options: SamplingOptions):
-        self.renderer, self.count, self.options = renderer, count, options
-
-    def __len__(self) -> int:
-        return self.count
-
-    def sample(self, index: int, rng: np.random.Generator) -> RawClip:
-        for _ in range(TRIES):
-            frames, ids = self.renderer.render(rng, self.options.num_frames)
-            if rng.random() < self.options.reverse:
-                frames, ids = frames[::-1].copy(), ids[::-1].copy()
-            shares = np.bincount(ids[0].ravel(), minlength=2)[1:] / ids[0].size
-            visible = np.flatnonzero((shares > 0) & (shares <= self.options.max_area)) + 1
-            count = min(len(visible), self.options.max_objects)
-            if count:
-                break
-        else:
-            raise SourceError("the scenes of these options show no object")
-        chosen = rng.choice(visible, count, replace=False).tolist()
-        if self.options.fill_objects:
-            chosen = repeated(chosen, self.options.max_objects)
-        return RawClip(
-            frames=torch.from_numpy(frames).permute(0, 3, 1, 2),
-            masks=torch.from_numpy(np.stack([ids == key for key in chosen])),
-            void=None,
-            name=f"scene {index}",
-        )
 
 
 def repeated(objects: list[int], count: int) -> list[int]:

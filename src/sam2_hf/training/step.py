@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from sam2_hf.modeling.losses import LossWeights, ObjectLosses, object_losses, resize_to
 from sam2_hf.modeling.model import Sam2Model
 from sam2_hf.training.batches import ClipBatch
-from sam2_hf.training.dense_supervision import DenseHead
 from sam2_hf.training.prompt_sampling import PromptPlan
 from sam2_hf.training.rollout import Rollout, RolloutOptions, StepOutput
 
@@ -25,7 +24,7 @@ class TrainingStep(nn.Module):
         weights: of the terms.
         reduction: "sum" over frames and steps, or "mean".
         loss_stride: losses are computed at the model's size divided by this.
-        dense: a teacher for the image encoder, learning with the model; None for none.
+        extra: a loss that a recipe brings along, learning with the model, see `own_loss`; None for none.
     """
 
     def __init__(
@@ -35,28 +34,28 @@ class TrainingStep(nn.Module):
         weights: LossWeights,
         reduction: str = "sum",
         loss_stride: int = 1,
-        dense: DenseHead | None = None,
+        extra: nn.Module | None = None,
     ):
         super().__init__()
-        self.model, self.dense = model, dense
+        self.model, self.extra = model, extra
         self.rollout = Rollout(model, rollout)
         self.weights, self.reduction, self.loss_stride = weights, reduction, loss_stride
 
     def forward(
-        self, batch: ClipBatch, plan: PromptPlan, num_objects: float, dense_weight: float = 0.0
+        self, batch: ClipBatch, plan: PromptPlan, num_objects: float, progress: float | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss, and its parts for the log.
 
         Args:
             num_objects: what sums over objects are divided by, the mean over processes.
-            dense_weight: of the dense teacher.
+            progress: share of the steps that are done; None leaves the extra loss out.
         """
         steps, features = self.rollout.run(batch, plan)
         loss, parts = self.losses(steps, batch, num_objects)
-        if self.dense is not None and dense_weight > 0:
-            dense = self.dense.loss(features, batch)
-            parts["dense"] = dense.item()
-            loss = loss + dense_weight * dense
+        extra = None if self.extra is None or progress is None else self.extra(features, batch, progress)
+        if extra is not None:
+            parts["extra"] = extra.item()
+            loss = loss + extra
         return loss, parts
 
     def losses(self, steps: list[StepOutput], batch: ClipBatch, num_objects: float) -> tuple[Tensor, dict[str, float]]:

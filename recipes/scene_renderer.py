@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
-
-from sam2_hf.training.scene_shapes import draw_shape
-from sam2_hf.training.scene_textures import PictureLibrary, pattern, recolour
+from scene_shapes import draw_shape
+from scene_textures import PictureLibrary, pattern, recolour
 
 CLUTTER = 6  # small things on the background that are no objects, at most
 VISIBLE_SHARE = 1 / 1500  # of the picture; an object of which less is seen counts as absent

@@ -1,5 +1,9 @@
 """A teacher for the image encoder alone: which pixels belong together, and where objects end.
 
+    "extra_loss": {"root": "dense.py", "options": {"weight": 1.0, "until": 0.3}}
+
+Its weight falls linearly from `weight` to 0 at `until`, a share of all steps (default: 1, the end).
+
 Trained from random weights with mask losses only, the decoder draws nothing for a long time and the encoder learns
 nothing meanwhile. This head reads the three feature maps directly, so that every pixel teaches from the first step. It
 is no part of the model and is thrown away afterwards.
@@ -9,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2_hf.errors import ConfigError
+from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.losses import dice_loss
 from sam2_hf.modeling.outputs import ImageFeatures
 from sam2_hf.training.batches import ClipBatch
@@ -22,10 +28,13 @@ class DenseHead(nn.Module):
 
     Args:
         channels: model width.
+        weight: of the loss at the first step.
+        until: share of the steps at which it is 0.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, weight: float, until: float):
         super().__init__()
+        self.weight, self.until = weight, until
         self.coarse = nn.Conv2d(channels, EMBEDDING_WIDTH, 1)
         self.middle = nn.Conv2d(channels // 4, EMBEDDING_WIDTH, 1)
         self.fine = nn.Conv2d(channels // 8, EMBEDDING_WIDTH, 1)
@@ -33,7 +42,12 @@ class DenseHead(nn.Module):
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.bias = nn.Parameter(torch.tensor(0.0))
 
-    def forward(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+    def forward(self, features: ImageFeatures, batch: ClipBatch, progress: float) -> Tensor | None:
+        """The weighted loss; None once the weight is 0."""
+        weight = self.weight * max(0.0, 1 - progress / self.until)
+        return weight * self.loss(features, batch) if weight > 0 else None
+
+    def pixels(self, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         """Embeddings (pictures, width, height, width) and boundary logits (pictures, height, width)."""
         size = features.high_res_0.shape[-2:]
         total = self.fine(features.high_res_0)
@@ -50,7 +64,7 @@ class DenseHead(nn.Module):
             batch: the clips.
         """
         first = slice(None, None, batch.num_frames)
-        embeddings, boundary = self(
+        embeddings, boundary = self.pixels(
             ImageFeatures(
                 image_embedding=features.image_embedding[first],
                 high_res_0=features.high_res_0[first],
@@ -85,3 +99,17 @@ class DenseHead(nn.Module):
         weight = near * (1 + (BOUNDARY_WEIGHT - 1) * target)
         loss = F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
         return loss / weight.sum().clamp(min=1)
+
+
+def open_loss(config: Sam2Config, options: dict) -> DenseHead:
+    """The teacher for models of a configuration.
+
+    Raises:
+        ConfigError: an option that does not exist, or a value that cannot be meant.
+    """
+    if unknown := sorted(set(options) - {"weight", "until"}):
+        raise ConfigError(f"dense.py: there is no option {unknown[0]!r}; options are weight, until")
+    weight, until = options.get("weight", 1.0), options.get("until", 1.0)
+    if weight < 0 or not 0 < until <= 1:
+        raise ConfigError(f"dense.py: weight is {weight} and until {until}; they must be at least 0, and in (0, 1]")
+    return DenseHead(config.hidden_size, weight, until)
