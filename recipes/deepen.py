@@ -1,4 +1,4 @@
-"""A deeper trunk that starts by computing the same: new blocks whose outputs are zero, behind those of the chosen stages.
+"""A deeper trunk that starts by computing the same: new blocks whose outputs are zero, in the chosen stages.
 
     python recipes/deepen.py runs/embedded-10/model OUT --new 0 0 4 1
 
@@ -23,7 +23,7 @@ def order_of_blocks(stages: list[int], new: list[int]) -> list[tuple[int, bool]]
     order, first = [], 0
     for count, added in zip(stages, new, strict=True):
         last = first + count - 1
-        before = [max(1, (k + 1) * count // added) for k in range(added)]  # so many old blocks stand before the k-th new one
+        before = [max(1, (k + 1) * count // added) for k in range(added)]  # old blocks in front of each new one
         for block in range(first, last + 1):
             order.append((block, False))
             neighbour = block if block > first or first == 0 else min(block + 1, last)
