@@ -89,7 +89,11 @@ def track(
     ] = DEFAULTS.max_frames,
     skip_bad_frames: Annotated[
         bool,
-        typer.Option("--skip-bad-frames", help="Leave frames out that cannot be decoded.", rich_help_panel=PART),
+        typer.Option(
+            "--skip-bad-frames",
+            help="Leave out, and show as missing, frames that cannot be decoded.",
+            rich_help_panel=PART,
+        ),
     ] = DEFAULTS.skip_bad_frames,
     keep: Annotated[str, typer.Option(help="window (bounded memory) or all.", rich_help_panel=MEMORY)] = DEFAULTS.keep,
     keep_corrections: Annotated[
