@@ -115,8 +115,11 @@ def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sa
         config = Sam2Config.from_pretrained(name, **where)
         model, report = Sam2Model.from_pretrained(name, config=config, output_loading_info=True, **where)
         processor = processor_of(model, name, **where)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{name}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    except (OSError, RuntimeError, SafetensorError, ValueError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        text = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{name}: cannot be loaded ({text})") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(
