@@ -13,8 +13,11 @@ because the client tells a missing file, revision and repository apart by them.
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
@@ -69,6 +72,18 @@ class HubServer:
         """40 hexadecimal digits that change with the files."""
         content = [(name, _blob_id(data)) for name, data in sorted(self.repositories[repo_id].items())]
         return hashlib.sha1(repr(content).encode()).hexdigest()
+
+
+def run(command: list, hub: HubServer, home: Path) -> str:
+    """The stdout of a command whose Hub is the given server and whose cache is `home`."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_dummy", "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    done = subprocess.run(
+        list(map(str, command)), env=inherited | settings, cwd=home.parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class _Handler(BaseHTTPRequestHandler):

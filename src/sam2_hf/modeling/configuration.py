@@ -362,6 +362,14 @@ def as_sam2_config(config: PreTrainedConfig) -> Sam2Config:
     return Sam2Config.from_dict(config.to_dict())
 
 
+def release_of(config: Sam2Config) -> str | None:
+    """Name of the released size with this trunk, None for any other."""
+    trunk = config.vision_config.backbone_config
+    sizes = ("embed_dim_per_stage", "blocks_per_stage")
+    same = (name for name, of in _TRUNKS.items() if all(getattr(trunk, field) == of[field] for field in sizes))
+    return next(same, None)
+
+
 def _normalise_model_type(config_dict: dict[str, Any]) -> dict[str, Any]:
     """Turns the mark of an image-only checkpoint into our field, so that nothing warns about another model type."""
     if config_dict.get("model_type") != IMAGE_ONLY_MODEL_TYPE:
