@@ -146,8 +146,10 @@ def test_folder_and_glob_give_every_picture_in_natural_order(predict, tmp_path):
     code, stdout, stderr = predict(*arguments, "--output", tmp_path / "out")
     assert (code, names(tmp_path / "out")) == (0, ["1.json", "10.json", "2.json"])
     assert "3 of 3" in stdout
-    written = [Path(line).name for line in stderr.splitlines() if line.endswith(".json")]
-    assert written == ["2.json", "10.json", "1.json"]
+    told = [line.partition(" -> ") for line in stderr.splitlines() if line.endswith(".json")]  # a line per picture
+    assert [written for _, _, written in told] == ["2.json", "10.json", "1.json"]
+    assert all(str(tmp_path) in line and "1 object; " in line for line, _, _ in told)
+    assert len(stderr.splitlines()) == 5  # and the model, and the times
 
 
 def test_two_pictures_of_one_stem_get_files_of_their_own(predict, tmp_path):
