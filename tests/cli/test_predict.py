@@ -238,17 +238,22 @@ def test_source_without_a_picture_stops_with_3(predict, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete", "not a number"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "missing.pt", "empty", "cut off", "incomplete", "not a number", "wrong field"]
+)
 def test_model_that_cannot_be_loaded_stops_with_6(predict, pictures, tmp_path, model_folder, kind):
     model = tmp_path / kind
     if not kind.startswith("missing"):
         model.mkdir()
-    if kind in ("cut off", "incomplete", "not a number"):
+    if kind in ("cut off", "incomplete", "not a number", "wrong field"):
         shutil.copytree(model_folder, model, dirs_exist_ok=True)
     if kind == "cut off":
         (model / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
     if kind == "incomplete":
         micro_config(memory_attention_num_layers=3).save_pretrained(model)  # one layer more than there are weights
+    if kind == "wrong field":
+        fields = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**fields, "num_maskmem": "7"}))
     if kind == "not a number":
         network = micro_model()
         with torch.no_grad():

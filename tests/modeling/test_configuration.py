@@ -257,6 +257,17 @@ def test_file_that_holds_no_configuration_is_refused(tmp_path, text):
             door(tmp_path)
 
 
+def test_single_file_is_read_with_the_same_care(tmp_path):
+    micro_config(image_size=64).save_pretrained(tmp_path)
+    assert Sam2Config.from_json_file(tmp_path / "config.json").image_size == 64
+    put(tmp_path, "num_maskmem", "7")
+    with pytest.raises(CheckpointError, match=r"config\.json: `num_maskmem` is '7', but it must be a whole number"):
+        Sam2Config.from_json_file(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json is not JSON"):
+        Sam2Config.from_json_file(tmp_path / "config.json")
+
+
 def test_overrides_are_not_taken_for_the_file(tmp_path):
     micro_config(image_size=64).save_pretrained(tmp_path)
     assert Sam2Config.from_pretrained(tmp_path, image_size=96).image_size == 96

@@ -299,12 +299,19 @@ class Sam2Config(PreTrainedConfig):
         Raises:
             CheckpointError: the file makes no configuration; the message names the field.
         """
-        name = str(pretrained_model_name_or_path)
+        name = f"{pretrained_model_name_or_path}: config.json"
         read = super().get_config_dict
         config_dict, kwargs = read_config(lambda: read(pretrained_model_name_or_path, **kwargs), name)
         config_dict = _normalise_model_type(config_dict)
         check_config(config_dict, cls, name)
         return config_dict, kwargs
+
+    @classmethod
+    def from_json_file(cls, json_file):
+        """As in any configuration; raises `CheckpointError` as `get_config_dict` does."""
+        config_dict = read_config(lambda: cls._dict_from_json_file(json_file), str(json_file))
+        check_config(config_dict, cls, str(json_file))
+        return super().from_json_file(json_file)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):

@@ -29,26 +29,31 @@ OF_THE_LIBRARY = {  # fields of every configuration
     **dict.fromkeys(("num_labels", "chunk_size_feed_forward"), int | None),
     "architectures": list[str] | None,
 }
+NO_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 REMEDY = "correct it, or take the file of the checkpoint anew"
 
 
-def read_config(read: Callable[[], tuple], name: str) -> tuple:
+def read_config(read: Callable[[], Any], name: str) -> Any:
     """What the library reads for a configuration, with errors of the file's text that name the file.
+
+    Args:
+        name: of the file, or of its folder or repository and the file.
 
     Raises:
         CheckpointError: it is no JSON, or no JSON object.
     """
     try:
-        config_dict, kwargs = read()
-    except OSError as error:
-        if isinstance(error.__context__, (json.JSONDecodeError, UnicodeDecodeError)):
-            raise CheckpointError(f"{name}: config.json is not JSON ({error.__context__}); {REMEDY}") from error
+        found = read()
+    except (OSError, ValueError) as error:
+        problem = error if isinstance(error, NO_JSON) else error.__context__
+        if isinstance(problem, NO_JSON):
+            raise CheckpointError(f"{name} is not JSON ({problem}); {REMEDY}") from error
         raise
     except (AttributeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{name}: config.json does not hold an object of fields; {REMEDY}") from error
-    if not isinstance(config_dict, dict):
-        raise CheckpointError(f"{name}: config.json does not hold an object of fields; {REMEDY}")
-    return config_dict, kwargs
+        raise CheckpointError(f"{name} does not hold an object of fields; {REMEDY}") from error
+    if not isinstance(found[0] if isinstance(found, tuple) else found, dict):
+        raise CheckpointError(f"{name} does not hold an object of fields; {REMEDY}")
+    return found
 
 
 def check_config(values: dict[str, Any], config_class: type[PreTrainedConfig], name: str) -> None:
@@ -56,16 +61,16 @@ def check_config(values: dict[str, Any], config_class: type[PreTrainedConfig], n
 
     Args:
         values: what the file holds.
-        name: of the folder or repository, for the error.
+        name: of the file, for the error.
 
     Raises:
         CheckpointError: a field of another kind than it must be, or a value that no model can have.
     """
     for path, value, expected in _wrong_kinds(values, config_class):
-        raise CheckpointError(f"{name}: config.json: `{path}` is {value!r}, but it must be {expected}; {REMEDY}")
+        raise CheckpointError(f"{name}: `{path}` is {value!r}, but it must be {expected}; {REMEDY}")
     error = _error(values, config_class)
     if error is not None:
-        raise CheckpointError(f"{name}: config.json: {_told(values, config_class, error)}; {REMEDY}") from error
+        raise CheckpointError(f"{name}: {_told(values, config_class, error)}; {REMEDY}") from error
 
 
 def _wrong_kinds(values: dict[str, Any], config_class: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
