@@ -35,11 +35,12 @@ ROUTES = {  # method and path -> the answering function
 
 
 class HubError(Exception):
-    """An answer other than 200: status, and the code of the real Hub."""
+    """An answer other than 200: status, the code of the real Hub, and the commit in which a file is missing."""
 
-    def __init__(self, status: int, code: str):
+    def __init__(self, status: int, code: str, commit: str | None = None):
         super().__init__(code)
         self.status, self.code = status, code
+        self.headers = {"X-Repo-Commit": commit} if commit else {}
 
 
 class HubServer:
@@ -102,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             content, headers = reply if isinstance(reply, tuple) else (json.dumps(reply).encode(), {})
             self._send(200, content, headers)
         except HubError as error:
-            self._send(error.status, b"{}", {"X-Error-Code": error.code, "X-Error-Message": error.code})
+            told = {"X-Error-Code": error.code, "X-Error-Message": error.code, **error.headers}
+            self._send(error.status, b"{}", told)
 
     do_GET = do_HEAD = do_POST = _answer  # noqa: N815
 
@@ -151,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     def resolve(self, body: bytes, repo_id: str, revision: str, name: str) -> tuple[bytes, dict[str, str]]:
         files = self.server.hub.files(repo_id, revision)
         if name not in files:
-            raise HubError(404, "EntryNotFound")
+            raise HubError(404, "EntryNotFound", self.server.hub.commit_of(repo_id))
         etag = f'"{_blob_id(files[name])}"'
         return files[name], {"ETag": etag, "X-Repo-Commit": self.server.hub.commit_of(repo_id)}
 

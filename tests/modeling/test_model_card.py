@@ -40,7 +40,7 @@ def snippet_of(card: str) -> str:
         ("somebody/sam2-cells", "somebody/sam2-cells", None),
         ("facebook/detr-resnet-50", "facebook/detr-resnet-50", None),
         ("", None, None),
-        (str(EMBEDDED_CHECKPOINT), None, None),
+        (str(EMBEDDED_CHECKPOINT), None, "apache-2.0"),
     ],
 )
 def test_base_and_licence_are_told_where_they_are_known(source, base, licence):
@@ -85,5 +85,10 @@ def test_uploads_have_a_card_whose_lines_run(tmp_path):
         assert (tmp_path / "saved" / "README.md").read_text() == hub.repositories["me/saved"]["README.md"].decode()
         assert hub.repositories["me/own"]["README.md"] == b"# mine" == (own / "README.md").read_bytes()
         assert "# had one" in hub.repositories["me/had-one"]["README.md"].decode()
+        load = (
+            "import sam2_hf, sys\nprint(sam2_hf.load('me/pushed', offline=len(sys.argv) > 1)[1].image_processor.size)"
+        )
+        shown = run([sys.executable, "-c", load], hub, tmp_path / "home")
+        assert "64" in shown and run([sys.executable, "-c", load, "offline"], hub, tmp_path / "home") == shown
         Image.new("RGB", (600, 400)).save(tmp_path / "photo.jpg")
         run([sys.executable, "-c", snippet_of(card) + "\nassert len(masks) == 1"], hub, tmp_path / "home")

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.modeling.configuration import Sam2Config, release_of
 
 RELEASES = re.compile(r"facebook/sam2(\.1)?-hiera-[a-z-]+")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+LICENCE_OF_OURS = "apache-2.0"
 RELEASED_LICENCE = "apache-2.0"
 TAGS = ("sam2", "segment-anything", "mask-generation", "sam2_hf")
 TEMPLATE = """\
@@ -77,6 +79,8 @@ def origin_of(source: str) -> tuple[str | None, str | None]:
     A folder is asked for the front matter of its card. Releases have the licence that Meta gave them.
     """
     folder = Path(source)
+    if source == str(EMBEDDED_CHECKPOINT):
+        return None, LICENCE_OF_OURS
     if source and folder.is_dir():
         card = folder / "README.md"
         return _told(card.read_text(errors="replace"), folder) if card.is_file() else (None, None)
