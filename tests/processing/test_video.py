@@ -182,6 +182,16 @@ def test_frames_that_damage_took_out_keep_their_numbers(tmp_path, name, codec):
         source[lost]
 
 
+@pytest.mark.parametrize("frames_between", ["0", "2"])
+def test_frames_that_a_damaged_transport_stream_has_lost_keep_their_numbers(tmp_path, frames_between):
+    path = written(tmp_path / "clip.ts", g="5", bf=frames_between)
+    size = path.stat().st_size
+    source = frames_from(without_bytes(path, size * 4 // 10, size * 55 // 100))
+    found = states(source)
+    assert len(source) == NUM_FRAMES and "?" not in found
+    assert found.count("x") < 12 and found[:5] == "....." and found[-8:] == "........"
+
+
 def test_damage_where_the_frame_rate_varies_is_refused(tmp_path):
     times = [0, 40, 200, 240, 520, 1000, 1040, 2000, 2400, 2440]
     path = written(tmp_path / "vfr.mkv", times=times, num_frames=10, g="2", muxer={"cluster_time_limit": "100"})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sam2_hf.processing.matroska import DamagedPart
+from sam2_hf.processing.container_damage import DamagedPart
 
 REORDERED = 16  # frames by which the order of decoding differs at most from that of showing
 

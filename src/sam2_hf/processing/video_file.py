@@ -3,7 +3,7 @@
 The file is indexed once by its packets, without decoding. Reading goes on from where it stands if it can, and else
 seeks to the key frame before. A frame that cannot be decoded is an error that names it, never the end of the video; and
 so is every frame that is drawn from it, of which decoders give a picture that is not the frame's. Frames that a damaged
-Matroska or WebM file has lost keep their numbers and are such errors too.
+Matroska, WebM or MPEG-TS file has lost keep their numbers and are such errors too.
 """
 
 import re
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from sam2_hf.errors import DecodeError, SourceError
-from sam2_hf.processing.matroska import damaged_parts
+from sam2_hf.processing.container_damage import damaged_parts
 from sam2_hf.processing.packets import Packet, Packets
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # or decoders paint over what they cannot read
 FARTHER_BACK = 60  # frames before the wanted one at which a second seek aims
 FRAMES_COMPARED = 8
 FRAMES_SHORT = 2.5  # a video that ends so many frames before its header says is told of
-MATROSKA = "matroska"
+SPREAD = ("mpegts",)  # formats whose packets lie between those of other streams, in pieces
 GUESSED_TIMES = ("mpeg", "mpegvideo")  # program streams, where times after a seek are estimates
 CAMERA_FORMATS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 
@@ -105,16 +105,7 @@ class VideoFileFrames:
         is_guessed = self._container.format.name in GUESSED_TIMES
         is_told = bool(times) and None not in times and len(set(times)) == len(times) and not is_guessed
         if is_told and self._agree_with_decoder(sorted(times)):
-            self._packets = Packets(
-                Packet(
-                    time=packet.pts,
-                    place=packet.pos,
-                    size=packet.size,
-                    is_key=packet.is_keyframe,
-                    is_alone=packet.is_disposable,
-                )
-                for packet in packets
-            )
+            self._packets = Packets(self._described(packets))
             is_told_of = self._compare_with_header(
                 len(times), float((max(times) - min(times)) * self._stream.time_base)
             )
@@ -126,6 +117,20 @@ class VideoFileFrames:
         self._reopen()
         self._compare_with_header(count)
         return list(range(count))
+
+    def _described(self, packets: list[av.Packet]) -> list[Packet]:
+        is_spread = self._container.format.name in SPREAD
+        ends = [packet.pos for packet in packets[1:]] + [self.path.stat().st_size]
+        return [
+            Packet(
+                time=packet.pts,
+                place=packet.pos,
+                size=end - packet.pos if is_spread and None not in (packet.pos, end) else packet.size,
+                is_key=packet.is_keyframe,
+                is_alone=packet.is_disposable,
+            )
+            for packet, end in zip(packets, ends, strict=True)
+        ]
 
     def _count(self) -> int:
         """Decodes everything to count the frames, and notes those that are drawn from what cannot be decoded."""
@@ -154,7 +159,7 @@ class VideoFileFrames:
         Args:
             is_told_of: there was a warning of a file that ends too early.
         """
-        parts = damaged_parts(self.path) if MATROSKA in self._container.format.name else []
+        parts = damaged_parts(self.path, self._container.format.name)
         if not parts:
             return []
         where = ", ".join(f"{part.start}..{part.end}" for part in parts)
@@ -190,7 +195,7 @@ class VideoFileFrames:
         missing, rate = self._stream.frames - count, self._stream.average_rate
         told = _seconds(self._stream.metadata.get("DURATION", ""))
         if missing > 0:
-            what = f"{self._stream.frames} frames, but {count} are there"
+            what = f"{self._stream.frames} frames, but {count} are there (those behind missing ones have lower numbers)"
         elif None not in (seconds, told, rate) and told - seconds > FRAMES_SHORT / rate:
             what = f"{told:.2f} seconds, but its frames end at {seconds + 1 / rate:.2f}"
         else:
