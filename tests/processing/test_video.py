@@ -143,6 +143,17 @@ def test_frames_drawn_from_a_broken_one_are_not_shown_as_if_they_were_right(tmp_
             frames_from(path)[18]
 
 
+def test_broken_frame_of_a_stream_is_named(tmp_path):
+    path = written(tmp_path / "clip.mkv", num_frames=10, g="1")
+    with av.open(str(path)) as container:
+        broken = bytes([packet for packet in container.demux(video=0) if packet.size][6])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(broken, broken[:40] + bytes(len(broken) - 40)))
+    with pytest.raises(DecodeError, match=r"frame \d of the stream cannot be decoded"):
+        for number, frame in enumerate(stream_from(f"file://{path}")):
+            assert number < 6 and is_frame(frame, number)
+
+
 def test_video_whose_first_frame_is_broken_can_be_opened(tmp_path):
     path = written(tmp_path / "clip.mkv", num_frames=4, g="1")
     with av.open(str(path)) as container:

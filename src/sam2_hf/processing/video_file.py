@@ -324,11 +324,18 @@ def live_frames(address: str, file_format: str | None = None) -> Iterator[Tensor
 
     Raises:
         SourceError: it cannot be opened.
+        DecodeError: a frame cannot be decoded; those behind it may be drawn from it.
     """
     container, stream = _open(address, file_format)
+    count = 0
     try:
         for frame in container.decode(stream):
             yield picture_of(frame)
+            count += 1
+    except av.FFmpegError as error:
+        raise DecodeError(
+            f"{address}: frame {count} of the stream cannot be decoded ({error}); open it again"
+        ) from error
     finally:
         container.close()
 
