@@ -276,6 +276,15 @@ def test_overrides_are_not_taken_for_the_file(tmp_path):
     assert "config.json" not in str(told.value)
 
 
+@pytest.mark.parametrize("length", [0, 7, 5000])
+def test_cut_off_weights_are_said_to_be_so(tmp_path, length):
+    saved_micro(tmp_path, 64)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CheckpointError, match="the weights are damaged or cut off; download them again"):
+        Sam2Model.from_pretrained(tmp_path)
+
+
 class Printed:
     """Prints when it is unpickled without care."""
 

@@ -54,7 +54,7 @@ class Sam2PreTrainedModel(PreTrainedModel):
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        except Exception as error:  # each reader of weight files raises its own kinds
             if not isinstance(error, CheckpointError) and _is_of_reading(error):
                 _refuse(f"{pretrained_model_name_or_path}: the weights", error)
             raise
@@ -126,8 +126,10 @@ class Sam2VisionModel(Sam2PreTrainedModel):
 
 def _is_of_reading(error: Exception) -> bool:
     """Whether an error comes from reading a weight file, and not from what was asked."""
+    if isinstance(error, pickle.UnpicklingError) or type(error).__name__ == "SafetensorError":
+        return True
     files = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
-    return isinstance(error, pickle.UnpicklingError) or any(file.endswith(READERS) for file in files)
+    return any(file.endswith(READERS) for file in files)
 
 
 def _refuse(what: str, error: Exception) -> NoReturn:
