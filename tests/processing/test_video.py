@@ -298,6 +298,9 @@ def test_iterators_addresses_and_cameras_are_streams(clip):
         ("open_gop.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3:keyint=10"}),
         ("clip.webm", "libvpx-vp9", {"deadline": "realtime"}),
         ("clip.mov", "mjpeg", {}),
+        ("open_gop.ts", "libx264", {"x264-params": "open-gop=1:bframes=3:keyint=10:scenecut=0"}),
+        ("open_gop.ts", "libx265", {"x265-params": "open-gop=1:bframes=3:keyint=10:log-level=none"}),  # seeks land late
+        ("refreshed.ts", "libx264", {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}),
     ],
 )
 def test_frames_of_other_containers_are_exact_too(tmp_path, name, codec, options):

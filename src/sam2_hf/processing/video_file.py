@@ -245,21 +245,32 @@ class VideoFileFrames:
         if (first, last) in self._checked:
             return
         self._checked.add((first, last))
+        if not self._check(first, last, is_sought=True):
+            self._check(first, last, is_sought=False)
+
+    def _check(self, first: int, last: int, is_sought: bool) -> bool:
+        """Decodes packets from a key frame on; whether that key frame was met, which a seek may land behind."""
         container, stream = _open(self.path)
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         with container:
-            container.seek(self._packets.time(first), stream=stream, backward=True, any_frame=False)
+            if is_sought:
+                container.seek(self._packets.time(first), stream=stream, backward=True, any_frame=False)
+            is_met = False
             for packet in container.demux(stream):
                 number = self._packets.by_time.get(packet.pts)
-                if number is not None and number > last:
+                is_met |= number == first
+                if number is not None and number > (last if is_met else first):
                     break
+                if not is_met:
+                    continue
                 try:
                     broken = [frame.pts for frame in packet.decode() if frame.is_corrupt]
                 except av.FFmpegError as error:
-                    is_ours = number is not None and number >= first and not self._packets.is_led(number, first)
+                    is_ours = number is not None and not self._packets.is_led(number, first)
                     self._note_broken([packet.pts] if is_ours else [], str(error))
                 else:
                     self._note_broken(broken, "it is damaged")
+        return is_met
 
     def _note_broken(self, times: list[int], reason: str) -> None:
         for time in times:
