@@ -13,8 +13,11 @@ because the client tells a missing file, revision and repository apart by them.
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
@@ -32,11 +35,12 @@ ROUTES = {  # method and path -> the answering function
 
 
 class HubError(Exception):
-    """An answer other than 200: status, and the code of the real Hub."""
+    """An answer other than 200: status, the code of the real Hub, and the commit in which a file is missing."""
 
-    def __init__(self, status: int, code: str):
+    def __init__(self, status: int, code: str, commit: str | None = None):
         super().__init__(code)
         self.status, self.code = status, code
+        self.headers = {"X-Repo-Commit": commit} if commit else {}
 
 
 class HubServer:
@@ -71,6 +75,18 @@ class HubServer:
         return hashlib.sha1(repr(content).encode()).hexdigest()
 
 
+def run(command: list, hub: HubServer, home: Path) -> str:
+    """The stdout of a command whose Hub is the given server and whose cache is `home`."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_dummy", "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    done = subprocess.run(
+        list(map(str, command)), env=inherited | settings, cwd=home.parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -87,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             content, headers = reply if isinstance(reply, tuple) else (json.dumps(reply).encode(), {})
             self._send(200, content, headers)
         except HubError as error:
-            self._send(error.status, b"{}", {"X-Error-Code": error.code, "X-Error-Message": error.code})
+            told = {"X-Error-Code": error.code, "X-Error-Message": error.code, **error.headers}
+            self._send(error.status, b"{}", told)
 
     do_GET = do_HEAD = do_POST = _answer  # noqa: N815
 
@@ -136,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     def resolve(self, body: bytes, repo_id: str, revision: str, name: str) -> tuple[bytes, dict[str, str]]:
         files = self.server.hub.files(repo_id, revision)
         if name not in files:
-            raise HubError(404, "EntryNotFound")
+            raise HubError(404, "EntryNotFound", self.server.hub.commit_of(repo_id))
         etag = f'"{_blob_id(files[name])}"'
         return files[name], {"ETag": etag, "X-Repo-Commit": self.server.hub.commit_of(repo_id)}
 

@@ -1,8 +1,6 @@
 """An original checkpoint to a Hub and back from it, through the real client and a real server."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from safetensors.torch import load_file
 from sam2_hf.checkpoints.key_map import to_hub
 from sam2_hf.pipelines.results import ImageResult
 from tests.golden.recipe import golden_state_dict
-from tests.hub_server import HubServer
+from tests.hub_server import HubServer, run
 from tests.numbers import same_masks
 from tests.tiny import IMAGE_SIZE, micro_config, scene_image
 
@@ -56,18 +54,6 @@ def converted(hub, original, tmp_path_factory) -> Path:
     output = run([sys.executable, *script, *options], hub, folder / "home")
     assert output.split() == [str(folder / "converted"), f"{hub.url}/{REPOSITORY}"]
     return folder / "converted"
-
-
-def run(command: list, hub: HubServer, home: Path) -> str:
-    """The stdout of a command whose Hub is the given server and whose cache is `home`."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_dummy", "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"}
-    settings |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    done = subprocess.run(
-        list(map(str, command)), env=inherited | settings, cwd=home.parent, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_uploaded_files_are_those_of_the_converted_folder(hub, converted):

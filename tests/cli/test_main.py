@@ -7,6 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer.main
+
+from sam2_hf.cli.main import app
 
 SCRIPT = Path(sys.executable).with_name("sam2-hf")
 HEAVY = {"torch", "transformers", "numpy", "PIL"}
@@ -38,6 +41,20 @@ def test_help_imports_nothing_heavy(command):
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     assert not HEAVY & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["", "predict", "track", "train", "eval", "convert", "info"])
+def test_help_cuts_nothing_at_80_columns(command):
+    shown = call(*[command][: len(command)], "--help", COLUMNS="80", TERMINAL_WIDTH="80").stdout
+    assert "Usage:" in shown and "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    program = typer.main.get_command(app)
+    found = program.commands[command] if command else program
+    names = [
+        name for entry in found.params if not getattr(entry, "hidden", False) for name in entry.opts if "--" in name
+    ]
+    names += [name for entry in found.params if not getattr(entry, "hidden", False) for name in entry.secondary_opts]
+    assert names and [name for name in names if name not in shown.split()] == []
 
 
 @pytest.mark.parametrize(("processes", "goes_down"), [("1", True), ("2", False)])

@@ -143,8 +143,10 @@ def test_folder_and_glob_give_every_picture_in_natural_order(predict, tmp_path):
     code, stdout, stderr = predict(*arguments, "--output", tmp_path / "out")
     assert (code, names(tmp_path / "out")) == (0, ["1.json", "10.json", "2.json"])
     assert "3 of 3" in stdout
-    written = [Path(line).name for line in stderr.splitlines() if line.endswith(".json")]
-    assert written == ["2.json", "10.json", "1.json"]
+    told = [line.partition(" -> ") for line in stderr.splitlines() if line.endswith(".json")]  # a line per picture
+    assert [written for _, _, written in told] == ["2.json", "10.json", "1.json"]
+    assert all(str(tmp_path) in line and "1 object; " in line for line, _, _ in told)
+    assert len(stderr.splitlines()) == 5  # and the model, and the times
 
 
 def test_two_pictures_of_one_stem_get_files_of_their_own(predict, tmp_path):
@@ -233,17 +235,22 @@ def test_source_without_a_picture_stops_with_3(predict, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["missing", "missing.pt", "empty", "cut off", "incomplete", "not a number"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "missing.pt", "empty", "cut off", "incomplete", "not a number", "wrong field"]
+)
 def test_model_that_cannot_be_loaded_stops_with_6(predict, pictures, tmp_path, model_folder, kind):
     model = tmp_path / kind
     if not kind.startswith("missing"):
         model.mkdir()
-    if kind in ("cut off", "incomplete", "not a number"):
+    if kind in ("cut off", "incomplete", "not a number", "wrong field"):
         shutil.copytree(model_folder, model, dirs_exist_ok=True)
     if kind == "cut off":
         (model / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:100_000])
     if kind == "incomplete":
         micro_config(memory_attention_num_layers=3).save_pretrained(model)  # one layer more than there are weights
+    if kind == "wrong field":
+        fields = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**fields, "num_maskmem": "7"}))
     if kind == "not a number":
         network = micro_model()
         with torch.no_grad():

@@ -17,6 +17,7 @@ from pycocotools import mask as coco
 from sam2_hf import Sam2InferenceSession
 from sam2_hf.cli.main import run
 from sam2_hf.pipelines.video import VideoFrameResult
+from sam2_hf.pipelines.writing.result_lines import WrittenResults
 from sam2_hf.processing.pixels import open_picture
 from sam2_hf.runs.track import TrackJob
 from tests.golden.recipe import golden_scene
@@ -54,8 +55,7 @@ def track(monkeypatch, *arguments) -> int:
 
 
 def records(folder: Path) -> list[VideoFrameResult]:
-    lines = (folder / "results.jsonl").read_text().splitlines()
-    return [VideoFrameResult.from_dict(json.loads(line)) for line in lines]
+    return list(WrittenResults(folder / "results.jsonl"))
 
 
 PROMPTS = ("--box", "0@1:20,10,60,40", "--point", "3@2:70,40", "--point", "3@2:10,10,-")
@@ -489,3 +489,65 @@ def test_frames_that_cannot_be_decoded_end_the_run_or_are_left_out(model, tmp_pa
     assert track(monkeypatch, *few, "-o", tmp_path / "few-cut", "--resume") == 4
     for name in ("few", "few-cut"):  # the frame that was left out counts
         assert [result.frame for result in records(tmp_path / name)] == [0, 1, 2, 4]
+
+
+def test_frames_that_were_left_out_are_shown_as_missing(model, tmp_path, monkeypatch):
+    """Numbers and times of those behind them stay; nowhere is there an empty mask that says that nothing is there."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(7):
+        Image.fromarray(golden_scene(HEIGHT, WIDTH, index)).save(folder / f"{index}.png")
+    for index in (3, 6):
+        (folder / f"{index}.png").write_bytes(b"no picture")
+    kinds = "overlay,matte,json,davis,sav,coco,ytvis,csv,mot"
+    arguments = (folder, "--box", "20,10,60,40", "--save", kinds, "--skip-bad-frames", "--model", model)
+    assert track(monkeypatch, *arguments, "-o", tmp_path / "whole") == 4
+    stop_after(monkeypatch, 5, *arguments, "-o", tmp_path / "cut")
+    assert track(monkeypatch, *arguments, "-o", tmp_path / "cut", "--resume") == 4
+    for out in (tmp_path / "whole", tmp_path / "cut"):
+        lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        assert [(line["frame"], line["status"] == "unreadable") for line in lines] == [
+            (index, index in (3, 6)) for index in range(7)
+        ]
+        assert "3.png" in lines[3]["error"] and lines[3]["objects"] == []
+        with pytest.raises(ValueError, match="could not be read"):
+            VideoFrameResult.from_dict(lines[3])
+        assert [result.frame for result in records(out)] == [0, 1, 2, 4, 5]
+        for name in ("overlay.mp4", "matte.mkv"):
+            with av.open(str(out / name)) as container:
+                film = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            assert len(film) == 7
+            for index in (3, 6):  # grey, with a lighter cross
+                spread = np.ptp(film[index].astype(int), axis=2)
+                assert spread.max() < 20 and (film[index].max() == 0) == (name == "matte.mkv")
+        names = [f"{index:05d}.png" for index in (0, 1, 2, 4, 5)]
+        assert sorted(path.name for path in (out / "davis").glob("*.png")) == names
+        assert sorted(path.name for path in (out / "sav" / "001").glob("*.png")) == names
+        assert [image["id"] for image in json.loads((out / "coco.json").read_text())["images"]] == [0, 1, 2, 4, 5]
+        tube = json.loads((out / "ytvis.json").read_text())
+        assert (tube["videos"][0]["length"], tube["videos"][0]["skipped"]) == (7, [3, 6])
+        for entry in tube["annotations"]:
+            assert len(entry["segmentations"]) == 7 and entry["segmentations"][3] is None
+
+
+def test_film_whose_first_frame_is_missing_shows_it_so(model, tmp_path, monkeypatch):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "3", "bf": "0", "sc_threshold": "0"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for index in range(7):
+            frame = av.VideoFrame.from_ndarray(golden_scene(HEIGHT, WIDTH, index), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        first = bytes(next(container.demux(video=0)))
+    data = path.read_bytes()
+    assert first in data
+    path.write_bytes(data.replace(first, first[: len(first) // 2].ljust(len(first), b"\0")))
+    asked = ("--box", "4@1:20,10,60,40", "--start", "0", "--skip-bad-frames", "--save", "overlay,json")
+    assert track(monkeypatch, path, *asked, "--model", model, "-o", tmp_path / "out") == 4
+    skipped = list(json.loads((tmp_path / "out" / "run.json").read_text())["skipped"])
+    assert skipped == ["0", "1", "2"]  # the second and third are drawn from the first
+    assert [result.frame for result in records(tmp_path / "out")] == [3, 4, 5, 6]
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 7

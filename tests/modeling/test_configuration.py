@@ -1,16 +1,18 @@
 import json
+import traceback
 
 import pytest
 import torch
 
-from sam2_hf import Sam2Config, Sam2Model
+from sam2_hf import Sam2Config, Sam2Model, load
+from sam2_hf.errors import CheckpointError
 from sam2_hf.modeling.configuration import (
     Sam2HieraDetConfig,
     Sam2MaskDecoderConfig,
     Sam2PromptEncoderConfig,
     Sam2VisionConfig,
 )
-from tests.tiny import MICRO_TRUNK, micro_config
+from tests.tiny import MICRO_TRUNK, micro_config, saved_micro
 
 PARAMETERS = {  # of the released checkpoints
     ("tiny", "2.0"): 38_945_986,
@@ -196,3 +198,115 @@ def test_configuration_made_of_anothers_parts_leaves_the_other_alone():
     first = Sam2Config()
     Sam2Config(vision_config=first.vision_config, image_size=512)
     assert first.vision_config.backbone_config.image_size == [1024, 1024]
+
+
+def put(folder, path: str, value) -> None:
+    """Changes one field of the file of a configuration."""
+    *parts, field = path.split(".")
+    inside = values = json.loads((folder / "config.json").read_text())
+    for part in parts:
+        inside = inside[part]
+    inside[field] = value
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("num_maskmem", "7", "must be a whole number;"),
+        ("num_maskmem", None, "must be a whole number;"),
+        ("image_size", {"height": 64}, "must be a whole number or a list of whole numbers or null;"),
+        ("image_size", [], "must be one number or two;"),
+        ("initializer_range", [0.02], "must be a number with a decimal point;"),
+        ("rope_parameters", [], "must be an object in braces or null;"),
+        ("rope_parameters.rope_theta", "x", "must be a positive number;"),
+        ("memory_attention_dropout", "x", "must be a number;"),
+        ("memory_attention_num_attention_heads", 0, "must be positive;"),
+        ("enable_occlusion_spatial_embedding", "true", "must be true or false;"),
+        ("vision_config", "x", "must be an object in braces or null;"),
+        ("vision_config.backbone_config", [1], "must be an object in braces or null;"),
+        ("vision_config.backbone_config.blocks_per_stage", ["1", "2"], "must be a list of whole numbers;"),
+        ("vision_config.backbone_config.blocks_per_stage", {"a": 1}, "must be a list of whole numbers;"),
+        ("vision_config.backbone_config.image_size", [64], "must be one number or two;"),
+        ("vision_config.backbone_config.hidden_act", "nope", "there is no such activation;"),
+        ("mask_decoder_config.num_attention_heads", "8", "must be a whole number;"),
+        ("mask_decoder_config.attention_downsample_rate", 0, "must be positive;"),
+        ("dtype", 7, "must be a text or an object in braces or null;"),
+        ("dtype", "nope", "has no attribute"),
+        ("id2label", [1], "must be an object in braces or null;"),
+        ("architectures", "Sam2Model", "must be a list of texts or null;"),
+    ],
+)
+def test_field_of_a_file_that_cannot_be_meant_is_named_from_every_door(tmp_path, path, value, expected):
+    micro_config(image_size=64).save_pretrained(tmp_path)
+    put(tmp_path, path, value)
+    for door in (Sam2Config.from_pretrained, Sam2Model.from_pretrained, lambda name: load(str(name))):
+        with pytest.raises(CheckpointError) as told:
+            door(tmp_path)
+        text = str(told.value)
+        named = "rope_parameters['rope_theta']" if path == "rope_parameters.rope_theta" else path
+        assert text.startswith(f"{tmp_path}: config.json: `{named}` is {value!r}")
+        assert repr(value) in text and expected in text and "take the file of the checkpoint anew" in text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"x"', "\0"])
+def test_file_that_holds_no_configuration_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    for door in (Sam2Config.from_pretrained, Sam2Model.from_pretrained, lambda name: load(str(name))):
+        with pytest.raises(CheckpointError, match=r"config\.json (is not JSON|does not hold an object)"):
+            door(tmp_path)
+
+
+def test_single_file_is_read_with_the_same_care(tmp_path):
+    micro_config(image_size=64).save_pretrained(tmp_path)
+    assert Sam2Config.from_json_file(tmp_path / "config.json").image_size == 64
+    put(tmp_path, "num_maskmem", "7")
+    with pytest.raises(CheckpointError, match=r"config\.json: `num_maskmem` is '7', but it must be a whole number"):
+        Sam2Config.from_json_file(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json is not JSON"):
+        Sam2Config.from_json_file(tmp_path / "config.json")
+
+
+def test_overrides_are_not_taken_for_the_file(tmp_path):
+    micro_config(image_size=64).save_pretrained(tmp_path)
+    assert Sam2Config.from_pretrained(tmp_path, image_size=96).image_size == 96
+    with pytest.raises(ValueError, match="multiple of 32") as told:
+        Sam2Config.from_pretrained(tmp_path, image_size=50)
+    assert "config.json" not in str(told.value)
+
+
+@pytest.mark.parametrize("length", [0, 7, 5000])
+def test_cut_off_weights_are_said_to_be_so(tmp_path, length):
+    saved_micro(tmp_path, 64)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CheckpointError, match="the weights are damaged or cut off; download them again"):
+        Sam2Model.from_pretrained(tmp_path)
+
+
+class Printed:
+    """Prints when it is unpickled without care."""
+
+    def __reduce__(self):
+        return print, ("was run",)
+
+
+@pytest.mark.parametrize("kind", ["more than tensors", "cut off", "no weights", "empty"])
+def test_pickle_that_is_refused_is_not_advised_to_be_run(tmp_path, capsys, kind):
+    saved_micro(tmp_path, 64)
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"x": Printed()} if kind == "more than tensors" else {"x": torch.zeros(999)}, path)
+    if kind != "more than tensors":
+        path.write_bytes({"cut off": path.read_bytes()[:900], "no weights": b"junk" * 99, "empty": b""}[kind])
+    capsys.readouterr()
+    for door in (Sam2Model.from_pretrained, lambda name: load(str(name))):
+        with pytest.raises(CheckpointError) as told:
+            door(tmp_path)
+        if kind == "more than tensors":
+            assert "ask for safetensors" in str(told.value)
+            assert "set to `False`" not in "".join(traceback.format_exception(told.value))
+        else:
+            assert "damaged or cut off; download them again" in str(told.value)
+    assert "was run" not in capsys.readouterr().out

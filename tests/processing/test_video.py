@@ -23,9 +23,11 @@ def picture(frame: int) -> np.ndarray:
     return pixels
 
 
-def written(path, codec="libx264", rotation=0, times=None, num_frames=NUM_FRAMES, pix_fmt="yuv420p", **options):
+def written(
+    path, codec="libx264", rotation=0, times=None, num_frames=NUM_FRAMES, pix_fmt="yuv420p", muxer=None, **options
+):
     """A clip whose frame number can be told from its picture."""
-    with av.open(f"file:{path}", "w") as container:
+    with av.open(f"file:{path}", "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         if rotation:
@@ -99,6 +101,134 @@ def test_broken_frame_in_the_middle_is_named_and_does_not_end_the_video(tmp_path
     assert is_frame(source[8], 8)
 
 
+def states(source, numbers=range(NUM_FRAMES)) -> str:
+    """Of each frame: "." it is the right one, "x" it cannot be decoded, "?" it is another."""
+    found = {}
+    for index in numbers:
+        try:
+            found[index] = "." if is_frame(source[index], index) else "?"
+        except DecodeError:
+            found[index] = "x"
+    return "".join(found[index] for index in sorted(found))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("clip.mkv", "libx264", {"bf": "0"}),
+        ("clip.mp4", "libx264", {"bf": "2"}),
+        ("clip.mkv", "mpeg4", {}),
+        ("clip.avi", "mpeg4", {}),
+    ],
+)
+def test_frames_drawn_from_a_broken_one_are_not_shown_as_if_they_were_right(tmp_path, name, codec, options):
+    """Decoders go on with what they have: their pictures are those of earlier frames, changed a little."""
+    path = written(tmp_path / name, codec=codec, g="10", **options)
+    with av.open(str(path)) as container:
+        broken = bytes([packet for packet in container.demux(video=0) if packet.size][16])
+    data = path.read_bytes()
+    start, end = data.index(broken), data.index(broken) + len(broken)
+    middle = start + len(broken) // 4
+    path.write_bytes(data[:middle] + bytes(end - middle) + data[end:])
+    source = frames_from(path)
+    assert len(source) == NUM_FRAMES
+    in_order = states(source)
+    assert "?" not in in_order
+    assert in_order[:13] == "." * 13 and in_order[16:20] == "xxxx" and in_order[20:] == "." * 10
+    assert states(frames_from(path), reversed(range(NUM_FRAMES))) == in_order
+    if options.get("bf") != "2":  # there the decoder itself misses what frame 18 is drawn from
+        with pytest.raises(
+            DecodeError, match=r"frame 18 cannot be decoded \(it is drawn from frame 16, which cannot be"
+        ):
+            frames_from(path)[18]
+
+
+def test_broken_frame_of_a_stream_is_named(tmp_path):
+    path = written(tmp_path / "clip.mkv", num_frames=10, g="1")
+    with av.open(str(path)) as container:
+        broken = bytes([packet for packet in container.demux(video=0) if packet.size][6])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(broken, broken[:40] + bytes(len(broken) - 40)))
+    with pytest.raises(DecodeError, match=r"frame \d of the stream cannot be decoded"):
+        for number, frame in enumerate(stream_from(f"file://{path}")):
+            assert number < 6 and is_frame(frame, number)
+
+
+def test_video_whose_first_frame_is_broken_can_be_opened(tmp_path):
+    path = written(tmp_path / "clip.mkv", num_frames=4, g="1")
+    with av.open(str(path)) as container:
+        broken = bytes(next(container.demux(video=0)))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(broken, broken[:40] + bytes(len(broken) - 40)))
+    source = frames_from(path)
+    assert source.size == (HEIGHT, WIDTH)
+    assert states(source, range(4)) == "x..."
+
+
+def clusters(path: Path) -> list[int]:
+    """Where the clusters of a Matroska file begin."""
+    data, at, found = path.read_bytes(), 0, []
+    while (at := data.find(b"\x1f\x43\xb6\x75", at + 1)) >= 0:
+        found.append(at)
+    return found
+
+
+def without_bytes(path: Path, start: int, end: int) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + bytes(end - start) + data[end:])
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("clip.mkv", "libx264"), ("clip.webm", "libvpx")])
+def test_frames_that_damage_took_out_keep_their_numbers(tmp_path, name, codec):
+    path = written(tmp_path / name, codec=codec, g="5", muxer={"cluster_time_limit": "200", "live": "1"})
+    second, third = clusters(path)[1:3]
+    source = frames_from(without_bytes(path, second + 30, third - 20))
+    assert len(source) == NUM_FRAMES
+    found = states(source)
+    assert "?" not in found and "x" in found
+    assert found[:5] == "....." and found[15:] == "." * 15
+    lost = found.index("x")
+    with pytest.raises(DecodeError, match=rf"frame {lost} cannot be decoded \(it .*damaged bytes \d+\.\.\d+"):
+        source[lost]
+
+
+@pytest.mark.parametrize("frames_between", ["0", "2"])
+def test_frames_that_a_damaged_transport_stream_has_lost_keep_their_numbers(tmp_path, frames_between):
+    path = written(tmp_path / "clip.ts", g="5", bf=frames_between)
+    size = path.stat().st_size
+    source = frames_from(without_bytes(path, size * 4 // 10, size * 55 // 100))
+    found = states(source)
+    assert len(source) == NUM_FRAMES and "?" not in found
+    assert found.count("x") < 12 and found[:5] == "....." and found[-8:] == "........"
+
+
+def test_damage_where_the_frame_rate_varies_is_refused(tmp_path):
+    times = [0, 40, 200, 240, 520, 1000, 1040, 2000, 2400, 2440]
+    path = written(tmp_path / "vfr.mkv", times=times, num_frames=10, g="2", muxer={"cluster_time_limit": "100"})
+    second, third = clusters(path)[1:3]
+    without_bytes(path, second + 8, third - 2)
+    with pytest.raises(DecodeError, match=r"vfr\.mkv: bytes \d+\.\.\d+ are damaged; how many frames .* cannot be told"):
+        frames_from(path)
+
+
+def test_gaps_of_a_sound_file_are_no_damage(tmp_path):
+    """Recordings of screens and telephones leave frames out in which nothing changes."""
+    times = [40 * index for index in range(30) if index not in (7, 8, 9, 20)]
+    for name, codec in (("screen.mkv", "libx264"), ("screen.webm", "libvpx")):
+        path = written(tmp_path / name, codec=codec, times=times, num_frames=len(times), muxer={"live": "1"})
+        source = frames_from(path)
+        assert len(source) == len(times) and states(source, range(len(times))) == "." * len(times)
+
+
+def test_damaged_end_of_a_file_without_a_length_is_told_of(tmp_path):
+    path = written(tmp_path / "live.webm", codec="libvpx", g="5", muxer={"cluster_time_limit": "200", "live": "1"})
+    without_bytes(path, clusters(path)[-1] + 20, path.stat().st_size)
+    with pytest.warns(UserWarning, match=r"live\.webm: its end, bytes \d+\.\., is damaged or cut off"):
+        source = frames_from(path)
+    assert 20 <= len(source) < NUM_FRAMES and "?" not in states(source, range(len(source)))
+
+
 def test_cut_off_and_foreign_files_are_refused(tmp_path, clip):
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:1000])
     (tmp_path / "text.mp4").write_text("no video")
@@ -168,6 +298,9 @@ def test_iterators_addresses_and_cameras_are_streams(clip):
         ("open_gop.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3:keyint=10"}),
         ("clip.webm", "libvpx-vp9", {"deadline": "realtime"}),
         ("clip.mov", "mjpeg", {}),
+        ("open_gop.ts", "libx264", {"x264-params": "open-gop=1:bframes=3:keyint=10:scenecut=0"}),
+        ("open_gop.ts", "libx265", {"x265-params": "open-gop=1:bframes=3:keyint=10:log-level=none"}),  # seeks land late
+        ("refreshed.ts", "libx264", {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}),
     ],
 )
 def test_frames_of_other_containers_are_exact_too(tmp_path, name, codec, options):

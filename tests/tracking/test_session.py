@@ -787,3 +787,26 @@ def test_what_a_user_prints_says_what_it_is(parts, frames):
     assert repr(Sam2InferenceSession(*parts)) == "Sam2InferenceSession(a stream, 0 frames, objects [])"
     other = session.shown(0)
     assert shown == shown and shown != other and shown in [other, shown]
+
+
+def test_state_under_the_earlier_name_of_its_format_is_still_read(parts, frames, tmp_path):
+    session = session_of(parts, frames[:3])
+    click(session)
+    list(session.propagate())
+    session.save(tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert header["format"] == "sam2_hf.tracking_state/1"
+    save_file(tensors, tmp_path / "earlier.safetensors", {**header, "format": "sam2_hf.session.1"})
+    loaded = Sam2InferenceSession.load(tmp_path / "earlier.safetensors", *parts, video=frames[:3])
+    assert loaded.tracks[1].visited == session.tracks[1].visited
+    save_file(tensors, tmp_path / "later.safetensors", {**header, "format": "sam2_hf.tracking_state/2"})
+    with pytest.raises(SourceError, match=r"format .sam2_hf\.tracking_state/2., expected .sam2_hf\.tracking_state/1."):
+        Sam2InferenceSession.load(tmp_path / "later.safetensors", *parts, video=frames[:3])
+
+
+def test_file_of_prompts_is_not_taken_for_a_state(parts, tmp_path):
+    (tmp_path / "prompts.json").write_text('{"schema": "sam2_hf.session/1", "prompts": []}')
+    with pytest.raises(SourceError, match="a file of prompts is given as `prompts` or --prompts"):
+        Sam2InferenceSession.load(tmp_path / "prompts.json", *parts)

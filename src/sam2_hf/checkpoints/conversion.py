@@ -13,13 +13,13 @@ from huggingface_hub import HfApi
 
 from sam2_hf.checkpoints.from_weights import Report, check_fit, configuration_of, load_checkpoint, no_bars
 from sam2_hf.checkpoints.key_map import to_original
-from sam2_hf.checkpoints.model_card import model_card
 from sam2_hf.checkpoints.read_weights import read_weights
 from sam2_hf.checkpoints.recognise import recognise
 from sam2_hf.checkpoints.remote_code import add_remote_code
 from sam2_hf.checkpoints.verify import verify_folder
 from sam2_hf.errors import CheckpointError, OutputExistsError
 from sam2_hf.modeling.configuration import Sam2Config
+from sam2_hf.modeling.model_card import converted_card
 from sam2_hf.processing.processor import Sam2Processor
 
 
@@ -62,7 +62,7 @@ def convert(
         with no_bars():
             model.save_pretrained(part)
             Sam2Processor.from_config(model.config).save_pretrained(part)
-        (part / "README.md").write_text(model_card(recognised, model.config, Path(checkpoint).name))
+        (part / "README.md").write_text(converted_card(model.config, Path(checkpoint).name))
         if verify:
             with no_bars():
                 verify_folder(model, part, recognised.state_dict)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub import _CACHED_NO_EXIST, HfApi, try_to_load_from_cache
 from safetensors import SafetensorError
 
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
@@ -59,15 +59,22 @@ def processor_of(model: Sam2Model, name: str | Path | None = None, **where) -> S
     """The processor that belongs to a model.
 
     Args:
-        name: Hub id or folder with its files; default: where the model came from. A folder without a processor's file
-            has the one that the model's configuration asks for.
+        name: Hub id or folder with its files; default: where the model came from. A folder or repository without a
+            processor's file has the one that the model's configuration asks for.
         where: as for `from_pretrained`.
     """
     name = model.name_or_path if name is None else str(name)
     is_bare_folder = Path(name).is_dir() and not any((Path(name) / file).exists() for file in PROCESSOR_FILES)
     if not name or is_bare_folder:
         return Sam2Processor.from_config(model.config)
-    return Sam2Processor.from_pretrained(name, **where)
+    try:
+        return Sam2Processor.from_pretrained(name, **where)
+    except OSError:
+        revision = where.get("revision")
+        asked = (try_to_load_from_cache(name, file, revision=revision) for file in PROCESSOR_FILES)
+        if all(answer is _CACHED_NO_EXIST for answer in asked):  # the Hub said that there is none
+            return Sam2Processor.from_config(model.config)
+        raise
 
 
 def placement(device: str | int | torch.device = "auto", dtype: str | torch.dtype = "auto") -> tuple[str, torch.dtype]:
@@ -115,8 +122,11 @@ def _load(name: str, revision: str | None, offline: bool) -> tuple[Sam2Model, Sa
         config = Sam2Config.from_pretrained(name, **where)
         model, report = Sam2Model.from_pretrained(name, config=config, output_loading_info=True, **where)
         processor = processor_of(model, name, **where)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{name}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    except (OSError, RuntimeError, SafetensorError, ValueError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        text = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(f"{name}: cannot be loaded ({text})") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(

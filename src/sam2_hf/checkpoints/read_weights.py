@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sam2_hf.errors import CheckpointError
+from sam2_hf.modeling.pretrained import REFUSED_PICKLE
 
 UNIFORM_PREFIXES = ("module.", "model.", "_orig_mod.", "sam2.")
 STATE_DICT_KEYS = ("model", "state_dict")
@@ -71,10 +72,7 @@ def _read_pickle(path: Path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
-            raise CheckpointError(
-                f"{path}: holds more than tensors and is not unpickled, because that could run any code; "
-                'load it where you trust it and re-save the state dict: torch.save({"model": model.state_dict()}, ...)'
-            ) from error
+            raise CheckpointError(f"{path}: {REFUSED_PICKLE}") from None  # PyTorch's text advises to run it anyway
         raise CheckpointError(f"{path}: not a PyTorch weight file ({_first_line(error)})") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: damaged or cut off ({_first_line(error)}); download it again") from error

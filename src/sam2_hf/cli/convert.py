@@ -30,12 +30,10 @@ def convert(
     weights_key: Annotated[
         str | None, typer.Option(help="Top-level key to read instead of `model`, such as ema.")
     ] = None,
-    image_only: Annotated[
-        bool, typer.Option("--image-only", "--allow-image-only", help="Accept weights without the memory part.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", " /--no-verify", help="Load the result back and compare.")
-    ] = True,
+    image_only: Annotated[bool, typer.Option("--image-only", help="Accept weights without the memory part.")] = False,
+    allow_image_only: Annotated[bool, typer.Option("--allow-image-only", hidden=True)] = False,  # its earlier name
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Load the result back and compare.")] = True,
+    no_verify: Annotated[bool, typer.Option("--no-verify", hidden=True)] = False,  # the same as --no-check
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="REPO", help="Upload the result.", rich_help_panel=HUB)
     ] = None,
@@ -68,6 +66,7 @@ def convert(
     if is_original:
         typer.echo(conversion.reverse(source, target, **shared))
         return
+    image_only, check = image_only or allow_image_only, check and not no_verify
     folder = conversion.convert(source, target, allow_image_only=image_only, verify=check, **shared)
     typer.echo(folder)
     if push_to_hub:

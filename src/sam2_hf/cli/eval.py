@@ -27,17 +27,23 @@ def evaluate(
     all_masks: Annotated[
         bool, typer.Option("--all-masks", help="semi: every true mask is a prompt.")
     ] = DEFAULTS.all_masks,
-    max_clicks: Annotated[int, typer.Option(min=1, help="clicks: per object; 20 for NoC.")] = DEFAULTS.max_clicks,
+    max_clicks: Annotated[
+        int, typer.Option(min=1, metavar="N", help="clicks: per object; 20 for NoC.")
+    ] = DEFAULTS.max_clicks,
     points_per_side: Annotated[
-        int, typer.Option(min=1, help="everything: clicks along each side.")
+        int, typer.Option(min=1, metavar="N", help="everything: clicks along each side.")
     ] = DEFAULTS.points_per_side,
     min_iou: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="everything: least estimated IoU; default: the checkpoint's, else 0.8."),
+        typer.Option(
+            min=0, max=1, metavar="X", help="everything: least estimated IoU; default: the checkpoint's, else 0.8."
+        ),
     ] = DEFAULTS.min_iou,
     min_stability: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="everything: least stability; default: the checkpoint's, else 0.95."),
+        typer.Option(
+            min=0, max=1, metavar="X", help="everything: least stability; default: the checkpoint's, else 0.95."
+        ),
     ] = DEFAULTS.min_stability,
     pred: Annotated[
         str | None, typer.Option(help="metrics: folder of masks to score; no model is loaded.")
@@ -46,7 +52,7 @@ def evaluate(
         bool, typer.Option("--upstream", help="Track as the released numbers were made.")
     ] = DEFAULTS.upstream,
     fill_hole_area: Annotated[
-        int | None, typer.Option(min=0, help="Fill holes of up to this many pixels.")
+        int | None, typer.Option(min=0, metavar="N", help="Fill holes of up to this many pixels.")
     ] = DEFAULTS.fill_hole_area,
     keep_first_last: Annotated[
         bool, typer.Option("--keep-first-last", help="First and last frames count.")
@@ -59,7 +65,7 @@ def evaluate(
         bool, typer.Option("--baselines", help="Score what is had without a model too.")
     ] = DEFAULTS.baselines,
     passes: Annotated[
-        int, typer.Option(min=1, help="speed: passes through the video; a fifth warms up.")
+        int, typer.Option(min=1, metavar="N", help="speed: passes through the video; a fifth warms up.")
     ] = DEFAULTS.passes,
     objects: Annotated[str, typer.Option(help="speed: numbers of objects tracked together.")] = ",".join(
         map(str, DEFAULTS.objects)
@@ -72,10 +78,12 @@ def evaluate(
     ] = DEFAULTS.compiled,
     clips: Annotated[list[str] | None, typer.Option(help=f"Only these clips: {NAMES}")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help=f"Not these clips: {NAMES}")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips.")] = DEFAULTS.limit,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many clips.")] = DEFAULTS.limit,
     strict: Annotated[bool, typer.Option("--strict/--no-strict", help="A clip that is left out is exit 4.")] = True,
     fail_under: Annotated[str | None, typer.Option(help="X or MEASURE=X: below it the exit code is 5.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="metrics: processes that share the videos.")] = DEFAULTS.workers,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="metrics: processes that share the videos.")
+    ] = DEFAULTS.workers,
     shard: Annotated[
         str | None, typer.Option(help="k/N: do every N-th clip from k on; jobs share --output.")
     ] = DEFAULTS.shard,

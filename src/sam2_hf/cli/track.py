@@ -13,7 +13,8 @@ from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.track_settings import FILES, KINDS, OF_EVERYTHING, OF_PROMPTS, TrackSettings
 
-PART, MEMORY = "Which part, which way", "How to track"
+PART, MEMORY, TRACK = "Which part, which way", "What is remembered", "How to track"
+CORRECTIONS = "Corrections"  # apart: beside longer texts `--help` would cut its names at 80 columns
 PROMPT_FLAGS = ("point", "box", "mask", "init_masks", "prompts")
 DEFAULTS = TrackSettings()
 
@@ -89,17 +90,22 @@ def track(
     ] = DEFAULTS.max_frames,
     skip_bad_frames: Annotated[
         bool,
-        typer.Option("--skip-bad-frames", help="Leave frames out that cannot be decoded.", rich_help_panel=PART),
+        typer.Option(
+            "--skip-bad-frames",
+            help="Leave out, and show as missing, frames that cannot be decoded.",
+            rich_help_panel=PART,
+        ),
     ] = DEFAULTS.skip_bad_frames,
     keep: Annotated[str, typer.Option(help="window (bounded memory) or all.", rich_help_panel=MEMORY)] = DEFAULTS.keep,
     keep_corrections: Annotated[
         bool,
         typer.Option(
-            "--keep-corrections/--no-keep-corrections", help="A corrected frame is remembered.", rich_help_panel=MEMORY
+            "--keep-corrections/--no-keep-corrections", help="Remember corrected frames.", rich_help_panel=CORRECTIONS
         ),
     ] = DEFAULTS.keep_corrections,
     max_prompted_frames: Annotated[
-        int | None, typer.Option(min=2, help="Prompted frames looked back at; default: all.", rich_help_panel=MEMORY)
+        int | None,
+        typer.Option(min=2, metavar="N", help="Prompted frames looked back at; default: all.", rich_help_panel=MEMORY),
     ] = DEFAULTS.max_prompted_frames,
     include_before_first_prompt: Annotated[
         bool,
@@ -108,13 +114,16 @@ def track(
         ),
     ] = DEFAULTS.include_before_first_prompt,
     fill_hole_area: Annotated[
-        int, typer.Option(min=0, help="Fill holes up to this many low-resolution pixels.", rich_help_panel=MEMORY)
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Fill holes up to this many low-resolution pixels.", rich_help_panel=TRACK
+        ),
     ] = DEFAULTS.fill_hole_area,
     non_overlap: Annotated[
-        bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.", rich_help_panel=MEMORY)
+        bool, typer.Option("--non-overlap", help="A pixel belongs to one object only.", rich_help_panel=TRACK)
     ] = DEFAULTS.non_overlap,
     upstream: Annotated[
-        bool, typer.Option("--upstream", help="Track as the original does.", rich_help_panel=MEMORY)
+        bool, typer.Option("--upstream", help="Track as the original does.", rich_help_panel=TRACK)
     ] = DEFAULTS.upstream,
     save: Annotated[
         list[str] | None,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from sam2_hf.modeling.configuration_files import check_config, read_config
 from sam2_hf.modeling.part_configurations import (
     COARSEST_STRIDE,
     GRID_STRIDE,
@@ -22,6 +23,7 @@ from sam2_hf.modeling.part_configurations import (
     as_config,
     as_pair,
     require,
+    require_activations,
     require_positive,
 )
 
@@ -169,9 +171,12 @@ class Sam2Config(PreTrainedConfig):
         self.prompt_encoder_config = as_config(Sam2PromptEncoderConfig, self.prompt_encoder_config, hidden_size=width)
         self.mask_decoder_config = as_config(Sam2MaskDecoderConfig, self.mask_decoder_config, hidden_size=width)
         theta = kwargs.pop("memory_attention_rope_theta", None)  # the name in the files published first
+        is_number = isinstance(theta, (int, float, type(None)))
+        require(is_number, "memory_attention_rope_theta", theta, "it must be a number")
         rope = {"rope_type": "axial", "rope_theta": float(theta or self.default_theta)}
         self.rope_parameters = {**rope, **(self.rope_parameters or {})}
         super().__post_init__(**kwargs)
+        require_activations(self)
         self._settle_image_size()
         self._settle_widths(width)
         self._validate_widths(width)
@@ -210,7 +215,7 @@ class Sam2Config(PreTrainedConfig):
             fits = prompts.image_size == trunk.image_size[0] or prompts.image_size == 1024
             require(fits, "prompt_encoder_config.image_size", prompts.image_size, rule)
             self.image_size = trunk.image_size[0]
-        height, width = as_pair(self.image_size)
+        height, width = as_pair(self.image_size, "image_size")
         require(height == width, "image_size", self.image_size, "the input of SAM 2 is square")
         rule = f"it must be a positive multiple of {COARSEST_STRIDE}"
         require(height > 0 and height % COARSEST_STRIDE == 0, "image_size", height, rule)
@@ -260,12 +265,14 @@ class Sam2Config(PreTrainedConfig):
         names = "enable_occlusion_spatial_embedding, enable_temporal_pos_encoding_for_object_pointers"
         require(occlusion == pointers, names, (occlusion, pointers), rule)
         require_positive(self, "num_maskmem", "max_object_pointers_in_encoder", "memory_attention_num_layers")
+        require_positive(self, "memory_attention_num_attention_heads", "memory_attention_downsample_rate")
         heads, rate = self.memory_attention_num_attention_heads, self.memory_attention_downsample_rate
         inner = self.memory_attention_hidden_size // rate
         rule = f"each head of width {inner} / heads needs four equal parts for the rotary encoding"
         require(inner % (4 * heads) == 0, "memory_attention_num_attention_heads", heads, rule)
         theta = self.rope_parameters["rope_theta"]
-        require(theta > 0, "rope_parameters['rope_theta']", theta, "it must be positive")
+        is_positive = isinstance(theta, (int, float)) and theta > 0
+        require(is_positive, "rope_parameters['rope_theta']", theta, "it must be a positive number")
         limit = self.max_cond_frame_num
         require(limit == -1 or limit >= 2, "max_cond_frame_num", limit, "it must be -1 for no limit, or at least 2")
         stride = self.mask_downsampler_total_stride
@@ -287,8 +294,24 @@ class Sam2Config(PreTrainedConfig):
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
-        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        return _normalise_model_type(config_dict), kwargs
+        """As in any configuration.
+
+        Raises:
+            CheckpointError: the file makes no configuration; the message names the field.
+        """
+        name = f"{pretrained_model_name_or_path}: config.json"
+        read = super().get_config_dict
+        config_dict, kwargs = read_config(lambda: read(pretrained_model_name_or_path, **kwargs), name)
+        config_dict = _normalise_model_type(config_dict)
+        check_config(config_dict, cls, name)
+        return config_dict, kwargs
+
+    @classmethod
+    def from_json_file(cls, json_file):
+        """As in any configuration; raises `CheckpointError` as `get_config_dict` does."""
+        config_dict = read_config(lambda: cls._dict_from_json_file(json_file), str(json_file))
+        check_config(config_dict, cls, str(json_file))
+        return super().from_json_file(json_file)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
@@ -344,6 +367,14 @@ def as_sam2_config(config: PreTrainedConfig) -> Sam2Config:
     if getattr(config, "model_type", None) not in (Sam2Config.model_type, IMAGE_ONLY_MODEL_TYPE):
         raise TypeError(f"a SAM 2 model needs a Sam2Config, got {type(config).__name__}")
     return Sam2Config.from_dict(config.to_dict())
+
+
+def release_of(config: Sam2Config) -> str | None:
+    """Name of the released size with this trunk, None for any other."""
+    trunk = config.vision_config.backbone_config
+    sizes = ("embed_dim_per_stage", "blocks_per_stage")
+    same = (name for name, of in _TRUNKS.items() if all(getattr(trunk, field) == of[field] for field in sizes))
+    return next(same, None)
 
 
 def _normalise_model_type(config_dict: dict[str, Any]) -> dict[str, Any]:

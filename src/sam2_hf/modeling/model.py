@@ -10,14 +10,17 @@ from functools import wraps
 from pathlib import Path
 from types import MethodType
 
+from huggingface_hub import HfApi
 from torch import Tensor, nn
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.errors import CheckpointError
 from sam2_hf.modeling.losses import LossWeights, label_loss
+from sam2_hf.modeling.model_card import uploaded_card
 from sam2_hf.modeling.outputs import (
     ImageFeatures,
     MaskPrediction,
@@ -29,6 +32,7 @@ from sam2_hf.modeling.prompt_groups import PromptRows, in_order, prompt_rows
 from sam2_hf.modeling.verbs import Sam2Verbs
 from sam2_hf.shapes import check_shape
 
+CARD = "README.md"
 KNOWN_TO_LOAD = ("embedded", "auto")  # names of `sam2_hf.load`
 WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
@@ -81,6 +85,27 @@ class Sam2Model(Sam2Verbs):
             )
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
+    def save_pretrained(self, save_directory, *args, push_to_hub: bool = False, **kwargs) -> None:
+        """As in any model of the library; a README.md that lies in the folder stays as it is when it is uploaded."""
+        card = Path(save_directory) / CARD
+        own = card.read_bytes() if push_to_hub and card.is_file() else None
+        self._own_card = own
+        try:
+            super().save_pretrained(save_directory, *args, push_to_hub=push_to_hub, **kwargs)
+        finally:
+            self._own_card = None
+            if own is not None and card.read_bytes() != own:
+                write_whole(card, own, overwrite=True)
+
+    def _upload_modified_files(self, working_dir, repo_id: str, files_timestamps: dict, **kwargs):
+        """The last step of the library's uploads: where the repository has no card, its empty one is replaced."""
+        token = kwargs.get("token")
+        if not HfApi(token=token).file_exists(repo_id, CARD):
+            text = uploaded_card(self.config, repo_id, self.name_or_path, self.model_tags)
+            write_whole(Path(working_dir) / CARD, self._own_card or text.encode(), overwrite=True)
+        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
+
+    _own_card: bytes | None = None
     accepts_loss_kwargs = False  # the loss is a mean over objects: `Trainer` divides by its accumulation steps
 
     def get_input_embeddings(self) -> nn.Module:

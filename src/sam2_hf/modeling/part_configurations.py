@@ -16,14 +16,26 @@ NUM_STAGES = 4
 WINDOW_EMBEDDING_SIZE = 8  # side of `pos_embed_window`; the stride-4 grid must be a multiple of it
 
 
-def as_pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """``7`` or ``[7, 7]`` as ``(7, 7)``."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+def as_pair(value: int | Sequence[int], field: str = "size") -> tuple[int, int]:
+    """``7`` or ``[7, 7]`` as ``(7, 7)``; the field is named where it is neither."""
+    if isinstance(value, int):
+        return value, value
+    require(len(value) == 2, field, value, "it must be one number or two")
+    return int(value[0]), int(value[1])
 
 
 def require(condition: bool, field: str, value: Any, rule: str) -> None:
     if not condition:
         raise ValueError(f"`{field}` is {value!r}, but {rule}")
+
+
+def require_activations(config: PreTrainedConfig) -> None:
+    """Refuses activations that the library does not know."""
+    from transformers.activations import ACT2FN
+
+    for field in (field for field in type(config).__annotations__ if field.endswith("hidden_act")):
+        rule = "there is no such activation; the published ones are relu and gelu"
+        require(getattr(config, field) in ACT2FN, field, getattr(config, field), rule)
 
 
 def require_positive(config: PreTrainedConfig, *fields: str) -> None:
@@ -84,7 +96,9 @@ class Sam2HieraDetConfig(PreTrainedConfig):
             *("image_size", "patch_kernel_size", "patch_stride", "patch_padding", "query_stride"),
             "window_positional_embedding_background_size",
         ):
-            setattr(self, field, list(as_pair(getattr(self, field))))  # as published: the library's model wants pairs
+            setattr(
+                self, field, list(as_pair(getattr(self, field), field))
+            )  # as published: the library's model wants pairs
         per_stage = (
             "blocks_per_stage",
             "embed_dim_per_stage",
@@ -94,6 +108,7 @@ class Sam2HieraDetConfig(PreTrainedConfig):
         for field in (*per_stage, "global_attention_blocks"):
             setattr(self, field, list(getattr(self, field)))
         super().__post_init__(**kwargs)
+        require_activations(self)
         self._validate_geometry()
         self._validate_stages(per_stage)
 
@@ -169,6 +184,7 @@ class Sam2VisionConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.backbone_config = as_config(Sam2HieraDetConfig, self.backbone_config)
         super().__post_init__(**kwargs)
+        require_activations(self)
         self.fpn_top_down_levels = list(self.fpn_top_down_levels)
         channels = list(reversed(self.backbone_config.embed_dim_per_stage))
         self.backbone_channel_list = list(self.backbone_channel_list or channels)
@@ -217,7 +233,8 @@ class Sam2PromptEncoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        height, width = as_pair(self.image_size)
+        require_activations(self)
+        height, width = as_pair(self.image_size, "image_size")
         require(height == width, "image_size", self.image_size, "the input of SAM 2 is square")
         self.image_size = height
         require_positive(self, "hidden_size", "image_size", "mask_input_channels")
@@ -262,6 +279,7 @@ class Sam2MaskDecoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        require_activations(self)
         require_positive(self, "hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads")
         require_positive(self, "attention_downsample_rate", "num_multimask_outputs", "iou_head_hidden_dim")
         require(self.hidden_size % 8 == 0, "hidden_size", self.hidden_size, "it must be a multiple of 8")

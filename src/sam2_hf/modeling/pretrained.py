@@ -2,6 +2,9 @@
 """What loading, saving and initialisation need to know of SAM 2, and the image encoder as a model of its own."""
 
 import math
+import pickle
+import traceback
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +15,19 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+from sam2_hf.errors import CheckpointError
 from sam2_hf.modeling.configuration import Sam2Config, Sam2VisionConfig
 from sam2_hf.modeling.hiera import Sam2HieraAttention, Sam2HieraBlock, Sam2HieraTrunk
 from sam2_hf.modeling.memory_encoder import Sam2MemoryFuserBlock
 from sam2_hf.modeling.neck import Sam2Neck
 from sam2_hf.modeling.outputs import Sam2VisionEncoderOutput
 from sam2_hf.modeling.position_embedding import AxialRotaryTable, FourierEmbedding, SineTable
+
+REFUSED_PICKLE = (
+    "holds more than tensors and is not unpickled, because that could run any code; ask for safetensors, or let "
+    "whoever made the file save the tensors alone: torch.save(model.state_dict(), ...)"
+)
+READERS = ("torch/serialization.py", "torch/_weights_only_unpickler.py", "safetensors/torch.py")
 
 
 class Sam2PreTrainedModel(PreTrainedModel):
@@ -34,6 +44,20 @@ class Sam2PreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     supports_gradient_checkpointing = True
     _no_split_modules = ["Sam2HieraBlock", "Sam2TwoWayBlock", "Sam2MemoryAttentionLayer"]  # noqa: RUF012
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in any model of the library, from a folder or a Hub repository.
+
+        Raises:
+            CheckpointError: configuration or weights that cannot be read.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except Exception as error:  # each reader of weight files raises its own kinds
+            if not isinstance(error, CheckpointError) and _is_of_reading(error):
+                _refuse(f"{pretrained_model_name_or_path}: the weights", error)
+            raise
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -98,6 +122,21 @@ class Sam2VisionModel(Sam2PreTrainedModel):
             )
         levels = self.backbone(pixel_values.to(self.dtype), **kwargs)
         return Sam2VisionEncoderOutput(last_hidden_state=levels[-1], fpn_hidden_states=self.neck(levels))
+
+
+def _is_of_reading(error: Exception) -> bool:
+    """Whether an error comes from reading a weight file, and not from what was asked."""
+    if isinstance(error, pickle.UnpicklingError) or type(error).__name__ == "SafetensorError":
+        return True
+    files = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
+    return any(file.endswith(READERS) for file in files)
+
+
+def _refuse(what: str, error: Exception) -> NoReturn:
+    """Raises `CheckpointError` without PyTorch's text where that advises to unpickle anything."""
+    if isinstance(error, pickle.UnpicklingError):
+        raise CheckpointError(f"{what} are in a file that {REFUSED_PICKLE}") from None
+    raise CheckpointError(f"{what} are damaged or cut off; download them again") from error
 
 
 def inherit_attention(config: PreTrainedConfig, part: PreTrainedConfig) -> None:

@@ -1,4 +1,7 @@
-"""Prompts on disk: what the command line writes, the browser opens and saves, and every task takes as `prompts`."""
+"""Prompts on disk: what the command line writes, the browser opens and saves, and every task takes as `prompts`.
+
+What a tracker remembers of a video is a file of another kind: `sam2_hf.tracking.saving`.
+"""
 
 import json
 from collections.abc import Iterable

@@ -20,6 +20,7 @@ SCHEMA = "sam2_hf.annotation/1"
 DECIMALS = 6
 SCORE_NAMES = {"det": "det_scores", "iou": "iou_scores", "stability": "stability", "object": "object_scores"}
 NO_CLASS = -1
+UNREADABLE = "unreadable"  # status of a picture or frame that could not be looked at
 
 
 def to_record(result) -> dict[str, Any]:
@@ -60,10 +61,12 @@ def fields_of(record: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of the `ImageResult` that a record was made of.
 
     Raises:
-        ValueError: the record has another schema.
+        ValueError: the record has another schema, or is of a picture that could not be read.
     """
     if record.get("schema") != SCHEMA:
         raise ValueError(f"the record has schema {record.get('schema')!r}, this version reads {SCHEMA!r}; make it anew")
+    if record.get("status") == UNREADABLE:
+        raise ValueError(f"{record['item']}: this is the record of one that could not be read ({record['error']})")
     size, objects = (record["height"], record["width"]), record["objects"]
     prompts = [entry.get("given") for entry in objects]
     return {

@@ -14,7 +14,7 @@ from torch import Tensor
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines import records
 from sam2_hf.pipelines.records import NO_CLASS, name_of
-from sam2_hf.pipelines.writing import exports, yolo
+from sam2_hf.pipelines.writing import exports, notebook, yolo
 from sam2_hf.pipelines.writing.drawing import Palette, Style, overlay
 from sam2_hf.processing.bridges import Parts, PolygonFit
 from sam2_hf.processing.pixels import to_pixels
@@ -196,6 +196,14 @@ class ImageResult:
             palette=palette, line=line, font=font, background=background,
         )  # fmt: skip
         return overlay(self, style)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a small overlay, and a table of at most 20 objects. Downloads nothing."""
+        return notebook.html_of(self)
+
+    def _repr_png_(self) -> bytes:
+        """The small overlay alone, for what shows pictures only."""
+        return notebook.png_of(self)
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Writes the overlay (.png .jpg .webp), the record (.json) or dense masks (.npz), as the suffix says.

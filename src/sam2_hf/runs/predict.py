@@ -191,9 +191,9 @@ class _Job:
         self.counts["done"] += 1
         self.counts["objects"] += len(result)
         self.classes.update(label for label in result.labels if label is not None)
-        for file in files:
-            self.say(str(file))
-        self.say(f"{item.source}: {replace(result, timings=spent).summary()}")
+        told = f"{item.source}: {replace(result, timings=spent).summary()}"
+        written = ", ".join(file.relative_to(self.folder.path).as_posix() for file in files)
+        self.say(f"{told} -> {written}" if written else told)
         if found.why_empty is not None:
             self.say(f"{item.source}: nothing was found: {in_options(found.why_empty)}")
         if self.settings.show:

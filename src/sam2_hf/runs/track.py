@@ -19,6 +19,7 @@ from sam2_hf.evaluation.run_record import library_versions
 from sam2_hf.pipelines.prompt_file import prompt_record
 from sam2_hf.pipelines.reading.downloads import download
 from sam2_hf.pipelines.video_pass import VideoSpan
+from sam2_hf.pipelines.writing.missing_frames import MissingFrame
 from sam2_hf.pipelines.writing.result_lines import WrittenResults
 from sam2_hf.processing.picture_files import pictures_in
 from sam2_hf.runs.interruption import Interruption, status_of
@@ -258,12 +259,15 @@ class TrackJob:
             lines, *others = make_sinks(self.folder.path, settings.save, settings.fps or passed.fps, len(done))
             for sink in (lines, *others):
                 stack.callback(sink.close)
+            left_out = sorted(self.skipped, key=int)
             for result in done:
+                while left_out and int(left_out[0]) < result.frame:
+                    self._skip(others, int(left_out.pop(0)))
                 self._write(others, passed.with_picture(result))
                 if interruption.requested:
                     return "interrupted"
             try:
-                for result in self._shown(self._results(passed), passed.total, len(done)):
+                for result in self._shown(self._results(passed, (lines, *others)), passed.total, len(done)):
                     self._write((lines, *others), result)
                     if interruption.requested or self.frames % settings.checkpoint_every == 0:
                         passed.session.save(state)
@@ -274,7 +278,7 @@ class TrackJob:
                 raise
         return "done"
 
-    def _results(self, passed):
+    def _results(self, passed, sinks):
         """Results; frames that cannot be decoded are left out if they may be."""
         while True:
             try:
@@ -287,10 +291,18 @@ class TrackJob:
                 self.skipped[str(frame)] = str(error)
                 self.folder.write("running", **self._facts())  # also for a run that is killed
                 self.say(f"left out: {error}")
+                self._skip(sinks, frame)
 
     def _shown(self, results, total: int | None, done: int) -> tqdm:
         """Results with a bar, which knows how many there will be where they can be counted."""
         return tqdm(results, total=total, initial=done, disable=None if self.bar else True, unit="frame")
+
+    def _skip(self, sinks, frame: int) -> None:
+        """Shows a frame as missing."""
+        missing = MissingFrame(frame=frame, reason=self.skipped[str(frame)], source=self.source)
+        for sink in sinks:
+            if sink.path.name not in self.unfinished:
+                sink.skip(missing)
 
     def _write(self, sinks, result) -> None:
         for sink in sinks:

@@ -48,7 +48,8 @@ class TrackSettings(RunSettings):
             `min_area` as in `VideoGeneratorOptions`, `points_per_side`, `min_iou` and `min_stability` as in
             `Sam2MaskGenerator` (None: as the checkpoint recommends).
         direction, start, end, stride, max_frames: see `sam2_hf.pipelines.video_pass.VideoSpan`.
-        skip_bad_frames: leave frames out that cannot be decoded.
+        skip_bad_frames: leave frames out that cannot be decoded, and show them as missing (see
+            `sam2_hf.pipelines.writing.missing_frames`); a pass that is not forward, or a stream, ends at such a frame.
         keep, keep_corrections, max_prompted_frames, include_before_first_prompt, fill_hole_area, non_overlap: see
             `sam2_hf.tracking.policy.TrackingPolicy`.
         upstream: track as the original does.

@@ -1,6 +1,7 @@
 """A session's state on disk: one safetensors file, its tensors by name and everything else as JSON in its header.
 
-The video itself is not saved; a path is remembered, anything else is given again when loading.
+The video itself is not saved; a path is remembered, anything else is given again when loading. Prompts that are to be
+read by people or by another model are files of another kind: `sam2_hf.pipelines.prompt_file`.
 """
 
 import json
@@ -18,7 +19,8 @@ from sam2_hf.tracking.identity import other_frame, same_weights, weights_sample
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt
 
-FORMAT = "sam2_hf.session.1"
+SCHEMA = "sam2_hf.tracking_state/1"
+EARLIER_SCHEMAS = ("sam2_hf.session.1",)  # the same under the name that files of prompts nearly have
 PLAIN = (str, int, float)  # ids that come back from JSON as they went in
 FACTS = ("policy", "video", "size", "num_frames", "image_size")
 MEMORY_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -35,7 +37,7 @@ def save_state(path: Path, tracks: dict, policy: TrackingPolicy, facts: dict) ->
     options = asdict(policy)
     if policy.memory_dtype is not None:
         options["memory_dtype"] = str(policy.memory_dtype).removeprefix("torch.")
-    header = {"format": FORMAT, "state": json.dumps({"objects": objects, "policy": options, **facts})}
+    header = {"format": SCHEMA, "state": json.dumps({"objects": objects, "policy": options, **facts})}
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with whole_path(path) as part:
         save_file(plain, part, header)
@@ -52,9 +54,10 @@ def load_state(path: Path) -> tuple[dict, TrackingPolicy, dict]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise SourceError(f"{path}: not a saved session ({error})") from error
-    if header.get("format") != FORMAT:
-        raise SourceError(f"{path}: not a saved session (format {header.get('format')!r}, expected {FORMAT!r})")
+        hint = "; a file of prompts is given as `prompts` or --prompts" if Path(path).suffix == ".json" else ""
+        raise SourceError(f"{path}: not a saved session ({error}){hint}") from error
+    if header.get("format") not in (SCHEMA, *EARLIER_SCHEMAS):
+        raise SourceError(f"{path}: not a saved session (format {header.get('format')!r}, expected {SCHEMA!r})")
     try:
         state = json.loads(header["state"])
         tracks = [_unpack(entry, f"{row}", tensors) for row, entry in enumerate(state.pop("objects"))]

@@ -476,3 +476,23 @@ def test_reading_ahead_is_bounded(tmp_path):
     next(ahead)
     assert len(asked) == 3
     ahead.close()
+
+
+@pytest.mark.parametrize("first", ["path", "file", "Filename", "file_name", "image", "picture"])
+def test_table_may_begin_with_a_header_of_usual_names(tmp_path, first):
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text(f"{first},x0,y0,x1,y1,label\na.png,1,2,30,20,cup\n")
+    (item,) = pictures_from([str(tmp_path / "list.csv")])
+    assert (item.boxes, item.labels) == (((1.0, 2.0, 30.0, 20.0),), ("cup",))
+
+
+def test_header_that_cannot_be_meant_is_called_a_header(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("photo,x0,y0,x1,y1\na.png,1,2,30,20\n")
+    with pytest.raises(
+        PromptError, match=r"row 1: 'x0,y0,x1,y1' is no box .*; a header begins with path, file, .* or picture"
+    ):
+        pictures_from([str(path)])
+    path.write_text("file,label,x0,y0,x1,y1\na.png,cup,1,2,30,20\n")
+    with pytest.raises(PromptError, match=r"row 1: has the columns file,label,x0.*their order must be path\[,x0"):
+        pictures_from([str(path)])

@@ -15,14 +15,16 @@ from sam2_hf.processing.addresses import WEB
 STDIN = "-"
 TABLE = ".csv"
 LIST_SUFFIXES = (".txt", TABLE)
-HEADER = "path"  # a first cell of this name makes the first row a header
+HEADERS = ("path", "file", "filename", "file_name", "image", "picture")  # of these, a first cell makes a header
+OTHER_COLUMNS = ("x0", "y0", "x1", "y1", "label")
 BOX_COLUMNS = 4
 
 
 def list_items(source: str, offline: bool = False) -> list[PictureItem]:
     """Pictures of a `.txt` or `.csv` file, or of standard input for "-".
 
-    A text file has one path per line, a table has `path[,x0,y0,x1,y1][,label]` and may name a picture on several rows.
+    A text file has one path per line, a table has `path[,x0,y0,x1,y1][,label]` and may name a picture on several rows;
+    its first row may be a header, which begins with one of `HEADERS`.
     Relative paths start at the list's folder, or at the working directory if the file is there instead.
 
     Raises:
@@ -67,7 +69,10 @@ def _table(path: Path) -> list[tuple[str, tuple, tuple]]:
     rows = []
     for number, cells in enumerate(csv.reader(_text(path).splitlines()), start=1):
         cells = [cell.strip() for cell in cells]
-        if not any(cells) or (number == 1 and cells[0].lower() == HEADER):
+        if number == 1 and cells and cells[0].lower() in HEADERS:
+            _check_header([cell.lower() for cell in cells], path)
+            continue
+        if not any(cells):
             continue
         name, *more = cells
         if len(more) not in (0, 1, BOX_COLUMNS, BOX_COLUMNS + 1):
@@ -79,11 +84,27 @@ def _table(path: Path) -> list[tuple[str, tuple, tuple]]:
     return rows
 
 
+def _check_header(names: list[str], path: Path) -> None:
+    """Refuses known columns in another order; other names say nothing and are not read."""
+    if set(names[1:]) <= set(OTHER_COLUMNS) and tuple(names[1:]) not in (
+        (),
+        OTHER_COLUMNS[:4],
+        ("label",),
+        OTHER_COLUMNS,
+    ):
+        raise PromptError(
+            f"{path}, row 1: has the columns {','.join(names)}; their order must be path[,x0,y0,x1,y1][,label]"
+        )
+
+
 def _box(cells: list[str], path: Path, number: int) -> tuple[float, ...]:
     try:
         box = tuple(float(cell) for cell in cells)
     except ValueError as error:
-        raise PromptError(f"{path}, row {number}: {','.join(cells)!r} is no box x0,y0,x1,y1 in pixels") from error
+        header = f"; a header begins with {', '.join(HEADERS[:-1])} or {HEADERS[-1]}" if number == 1 else ""
+        raise PromptError(
+            f"{path}, row {number}: {','.join(cells)!r} is no box x0,y0,x1,y1 in pixels{header}"
+        ) from error
     if not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]:
         raise PromptError(f"{path}, row {number}: the box {','.join(cells)} has no area; write x0,y0,x1,y1 in pixels")
     return box

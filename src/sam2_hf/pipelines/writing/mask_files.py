@@ -10,6 +10,7 @@ from sam2_hf.datasets.mask_folders import IDS
 from sam2_hf.datasets.mask_writers import lowest_on_top, write_ids_picture, write_mask_picture
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines.video import VideoFrameResult
+from sam2_hf.pipelines.writing.missing_frames import MissingFrame
 from sam2_hf.processing.id_pictures import MAX_SHORT_ID, draw_ids
 
 DAVIS_NUMBERS = 254  # 0 is the background, and 255 marks pixels that do not count
@@ -62,6 +63,9 @@ class _PngFolder:
         self.folder = self.path = Path(folder)
         self.numbers = ObjectNumbers(largest, what)
 
+    def skip(self, frame: MissingFrame) -> None:
+        """A frame that cannot be read has no file: zeros would say that nothing is there."""
+
     def close(self) -> None:
         """Writes `ids.json`, number to id, if objects are not called by their numbers."""
         write_ids(self.folder / IDS, self.numbers.renamed)
@@ -94,7 +98,7 @@ class IndexPngs(_PngFolder):
 class SavPngs(_PngFolder):
     """One folder per object, `001/00000.png` and so on, values 0 and 1; objects may overlap.
 
-    Every object has a file for every frame: zeros where it is not listed, also before it joined.
+    Every object has a file for every frame that can be read: zeros where it is not listed, also before it joined.
     """
 
     def __init__(self, folder: str | Path):

@@ -6,7 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 from sam2_hf.disk.whole import announce, naming
+from sam2_hf.pipelines.records import UNREADABLE
 from sam2_hf.pipelines.video import VideoFrameResult
+from sam2_hf.pipelines.writing.missing_frames import MissingFrame
 
 
 class Jsonl:
@@ -15,7 +17,7 @@ class Jsonl:
     A frame that comes again is a further line: the last one counts.
 
     Args:
-        keep: lines of an earlier part that stay.
+        keep: results of an earlier part that stay, with the lines of missing frames among them.
     """
 
     def __init__(self, path: str | Path, keep: int = 0):
@@ -23,22 +25,31 @@ class Jsonl:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         announce(self.path)
         self._file = self.path.open("r+b" if keep else "wb")
-        for _ in range(keep):
-            self._file.readline()
+        while keep:
+            keep -= json.loads(self._file.readline())["status"] != UNREADABLE
         self._file.truncate(self._file.tell())
 
     def write(self, result: VideoFrameResult) -> None:
-        with naming(self.path):
-            self._file.write(json.dumps({**result.to_dict(), "timings": {}}).encode() + b"\n")
-            self._file.flush()
+        self._put({**result.to_dict(), "timings": {}})
+
+    def skip(self, frame: MissingFrame) -> None:
+        """Writes the record of a frame that cannot be read."""
+        self._put(frame.to_dict())
 
     def close(self) -> None:
         with naming(self.path):
             self._file.close()
 
+    def _put(self, record: dict) -> None:
+        with naming(self.path):
+            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.flush()
+
 
 class WrittenResults:
-    """Results that `Jsonl` wrote, read one at a time; a line that was being written when the run was stopped ends them.
+    """Results that `Jsonl` wrote, read one at a time, without the records of missing frames.
+
+    A line that was being written when the run was stopped ends them.
 
     Args:
         path: of the file.
@@ -60,9 +71,14 @@ class WrittenResults:
         return WrittenResults(self.path, count)
 
     def _read(self, count: int | None) -> Iterator[VideoFrameResult]:
+        return islice(self._results(), count)
+
+    def _results(self) -> Iterator[VideoFrameResult]:
         with self.path.open() as file:
-            for line in islice(file, count):
+            for line in file:
                 try:
-                    yield VideoFrameResult.from_dict(json.loads(line))
+                    record = json.loads(line)
                 except json.JSONDecodeError:
                     return
+                if record.get("status") != UNREADABLE:
+                    yield VideoFrameResult.from_dict(record)

@@ -17,6 +17,7 @@ from sam2_hf.disk.whole import whole_file
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.exports import coco_annotation, coco_categories, finite
 from sam2_hf.pipelines.writing.mask_files import ObjectNumbers, write_ids
+from sam2_hf.pipelines.writing.missing_frames import MissingFrame
 from sam2_hf.pipelines.writing.spool import Spool
 from sam2_hf.processing.rle import Masks
 
@@ -36,6 +37,9 @@ class _TrackFile:
 
     def write(self, result: VideoFrameResult) -> None:
         self.spool.put(result.frame, self._record(result))
+
+    def skip(self, frame: MissingFrame) -> None:
+        """A frame that cannot be read is not listed."""
 
     def close(self) -> None:
         if self._is_closed:
@@ -212,13 +216,21 @@ class YtvisJson(_AnnotationJson):
     """YouTube-VIS: per object a list of masks, boxes and areas with one entry per frame, null where it is hidden.
 
     `score` is the mean quality of the frames that show the object, `scores` that of each frame. An object that is never
-    seen has no annotation.
+    seen has no annotation. A frame that could not be read has an entry too, which is null for every object; the
+    video's `skipped` lists the places of such entries.
     """
+
+    def skip(self, frame: MissingFrame) -> None:
+        self.spool.put(frame.frame, {"file_name": None, "annotations": []})
 
     def _write_file(self, file: IO[str]) -> None:
         categories, category_of = self._categories()
-        names = [record["file_name"] for _, record in self.spool]
-        videos = [{**self.video, "length": len(names), "file_names": names}] if self.video else []
+        found = [(frame, record["file_name"]) for frame, record in self.spool]
+        names = [name or f"{self.video.get('name')}/{frame:05d}.jpg" for frame, name in found]
+        facts = {"length": len(names), "file_names": names}
+        if skipped := [place for place, (_, name) in enumerate(found) if name is None]:
+            facts["skipped"] = skipped
+        videos = [{**self.video, **facts}] if self.video else []
         file.write(f'{{"videos": {json.dumps(videos)}, "categories": {json.dumps(categories)}, "annotations": ')
         tracks = (self._track(number, category_of[number]) for number in sorted(self.classes))
         file.writelines(_json_array(track for track in tracks if any(track["areas"])))

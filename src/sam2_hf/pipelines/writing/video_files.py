@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 
 from sam2_hf.disk.whole import announce, naming, part_of, put_in_place
 from sam2_hf.pipelines.video import VideoFrameResult
+from sam2_hf.pipelines.writing.missing_frames import MissingFrame
 
 DEFAULT_FPS = 25.0
 GIF_FPS = 50.0  # players slow down what is faster
@@ -133,9 +134,21 @@ class _FilmSink:
     def __init__(self, path: str | Path, fps: float | None = None):
         self._file = VideoFile(path, fps, self.codecs)
         self.path = self._file.path
+        self._size: tuple[int, int] | None = None
+        self._missing: list[MissingFrame] = []  # before the first result, which says how large the film is
 
     def write(self, result: VideoFrameResult) -> None:
+        self._size = result.size
+        while self._missing:
+            self._file.add(self._frame(self._missing.pop(0).shown(result.size)))
         self._file.add(self._frame(result))
+
+    def skip(self, frame: MissingFrame) -> None:
+        """Shows a frame that cannot be read as missing, for as long as it would have been seen."""
+        if self._size is None:
+            self._missing.append(frame)
+        else:
+            self._file.add(self._frame(frame.shown(self._size)))
 
     def close(self) -> None:
         self._file.close()

@@ -21,6 +21,7 @@ from sam2_hf.datasets.mask_folders import IDS
 from sam2_hf.disk.whole import check_free
 from sam2_hf.pipelines.video import VideoFrameResult
 from sam2_hf.pipelines.writing.mask_files import DavisPngs, IndexPngs, SavPngs
+from sam2_hf.pipelines.writing.missing_frames import MissingFrame
 from sam2_hf.pipelines.writing.result_lines import Jsonl
 from sam2_hf.pipelines.writing.track_files import AreasCsv, CocoJson, MotsTxt, MotTxt, YtvisJson
 from sam2_hf.pipelines.writing.video_files import AlphaVideo, GifVideo, MatteVideo, OverlayVideo
@@ -58,6 +59,9 @@ class Sink(Protocol):
     """Takes results in the order they are made."""
 
     def write(self, result: VideoFrameResult) -> None: ...
+
+    def skip(self, frame: MissingFrame) -> None:
+        """A frame that cannot be read; only called where such frames are left out."""
 
     def close(self) -> None: ...
 
