@@ -73,7 +73,7 @@ def check_config(values: dict[str, Any], config_class: type[PreTrainedConfig], n
         raise CheckpointError(f"{name}: {_told(values, config_class, error)}; {REMEDY}") from error
 
 
-def _wrong_kinds(values: dict[str, Any], config_class: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+def _wrong_kinds(values: dict[str, Any], config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
     """Fields whose value is of another kind than they take: path, value, what they take."""
     parts = {key: part.config_class for key, part in config_class.sub_configs_defaults.items()}
     for field, hint in {**OF_THE_LIBRARY, **config_class.__annotations__}.items():

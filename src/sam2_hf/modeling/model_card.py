@@ -1,6 +1,7 @@
 """The README of a model on the Hub: what it is, where it comes from, and lines that run."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
@@ -53,7 +54,7 @@ def converted_card(config: Sam2Config, source: str) -> str:
     return _card(config, "this repository", origin, licence, [f"license: {RELEASED_LICENCE}"])
 
 
-def uploaded_card(config: Sam2Config, repository: str, source: str, tags: list[str] = ()) -> str:
+def uploaded_card(config: Sam2Config, repository: str, source: str, tags: Sequence[str] = ()) -> str:
     """The card of a model that is uploaded.
 
     Args:
@@ -96,7 +97,7 @@ def _told(card: str, folder: Path) -> tuple[str | None, str | None]:
 
 
 def _card(
-    config: Sam2Config, repository: str, origin: str, licence: str, facts: list[str], tags: list[str] = ()
+    config: Sam2Config, repository: str, origin: str, licence: str, facts: list[str], tags: Sequence[str] = ()
 ) -> str:
     version = "2" if config.image_only else config.version
     front = "".join(f"{fact}\n" for fact in facts)

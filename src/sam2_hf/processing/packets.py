@@ -49,8 +49,8 @@ class Packets:
 
     def cut_by(self, part: DamagedPart) -> list[int]:
         """Time stamps of those whose last bytes a damaged part holds."""
-        placed = (packet for packet in self._packets if packet.place is not None)
-        return [packet.time for packet in placed if packet.place < part.start < packet.place + packet.size]
+        placed = ((packet, packet.place) for packet in self._packets if packet.place is not None)
+        return [packet.time for packet, place in placed if place < part.start < place + packet.size]
 
     def spoilt_behind(self, part: DamagedPart) -> list[int]:
         """Time stamps of those that are drawn from what a damaged part held."""

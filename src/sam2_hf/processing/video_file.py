@@ -19,6 +19,7 @@ from torch import Tensor
 from sam2_hf.errors import DecodeError, SourceError
 from sam2_hf.processing.container_damage import damaged_parts
 from sam2_hf.processing.packets import Packet, Packets
+from sam2_hf.processing.pixels import size_of
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}  # or decoders paint over what they cannot read
 FARTHER_BACK = 60  # frames before the wanted one at which a second seek aims
@@ -42,15 +43,14 @@ class VideoFileFrames:
         self._container, self._stream = _open(path)
         self._problem = ""
         self._is_counted = False  # whether frames are told by their number, because their time stamps are no use
-        self._packets: Packets | None = None  # None: counted
+        self._packets = Packets(())  # none where frames are counted
         self._spoilt: dict[int, str] = {}  # from time stamps to reasons
         self._has_errors = False
         self._checked: set[tuple[int, int]] = set()
         self._times = self._index()
         self.fps = None if self._stream.average_rate is None else float(self._stream.average_rate)
-        self._last: tuple[int, Tensor | None] = (-1, None)
+        self._last: tuple[int, Tensor] | None = None
         self._next = 0
-        self.size: tuple[int, int] | None = None
         self.size = self._first_size()
 
     def __len__(self) -> int:
@@ -60,15 +60,18 @@ class VideoFileFrames:
         """(3, height, width) uint8."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} is not in {self.path} (0..{len(self) - 1})")
-        if index != self._last[0]:  # a frame is often asked for twice, by the model and for drawing
+        picture = self._picture(index)
+        if size_of(picture) != self.size:
+            raise SourceError(
+                f"{self.path}: frame {index} is (height, width) {size_of(picture)}, the first is {self.size}; "
+                "cut the video where its size changes"
+            )
+        return picture
+
+    def _picture(self, index: int) -> Tensor:
+        if self._last is None or index != self._last[0]:  # often asked for twice, by the model and for drawing
             picture = picture_of(self._frame(index))
             self._next = index + 1
-            if self.size is not None and tuple(picture.shape[-2:]) != self.size:
-                found = tuple(picture.shape[-2:])
-                raise SourceError(
-                    f"{self.path}: frame {index} is (height, width) {found}, the first is {self.size}; "
-                    "cut the video where its size changes"
-                )
             self._last = index, picture
         return self._last[1]
 
@@ -84,13 +87,13 @@ class VideoFileFrames:
 
     def _first_size(self) -> tuple[int, int]:
         """(height, width) of the first frame that can be decoded."""
-        first_error = None
+        first_error: DecodeError | None = None
         for index in range(len(self)):
             try:
-                return tuple(self[index].shape[-2:])
+                return size_of(self._picture(index))
             except DecodeError as error:
                 first_error = first_error or error
-        raise first_error
+        raise first_error or DecodeError(f"{self.path}: the video has no frames")
 
     def _index(self) -> list[int]:
         """Time stamps of all frames in the order of presentation."""
@@ -123,9 +126,9 @@ class VideoFileFrames:
         ends = [packet.pos for packet in packets[1:]] + [self.path.stat().st_size]
         return [
             Packet(
-                time=packet.pts,
+                time=int(packet.pts or 0),  # told, or the frames would be counted
                 place=packet.pos,
-                size=end - packet.pos if is_spread and None not in (packet.pos, end) else packet.size,
+                size=end - packet.pos if is_spread and packet.pos is not None and end is not None else packet.size,
                 is_key=packet.is_keyframe,
                 is_alone=packet.is_disposable,
             )
@@ -196,7 +199,7 @@ class VideoFileFrames:
         told = _seconds(self._stream.metadata.get("DURATION", ""))
         if missing > 0:
             what = f"{self._stream.frames} frames, but {count} are there (those behind missing ones have lower numbers)"
-        elif None not in (seconds, told, rate) and told - seconds > FRAMES_SHORT / rate:
+        elif seconds is not None and told is not None and rate and told - seconds > FRAMES_SHORT / rate:
             what = f"{told:.2f} seconds, but its frames end at {seconds + 1 / rate:.2f}"
         else:
             return False

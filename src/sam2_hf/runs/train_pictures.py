@@ -30,7 +30,9 @@ class TrainPictures:
     def __init__(self, folder: TrainingFolder, processor):
         self.folder, self.processor = folder, processor
         self.drawn: list[Path] = []
-        self._examples, self._before, self._step = [], [], -1
+        self._examples: list = []
+        self._before: list = []
+        self._step = -1
         self._failed: set[str] = set()
 
     def begin(self, model: Sam2Model, sources: Sequence[MixedSource], seed: int) -> None:
@@ -42,7 +44,7 @@ class TrainPictures:
         """
 
         def choose() -> None:
-            examples = draw_examples(sources, model.config.image_size, seed)
+            examples = draw_examples(sources, self.processor.target_size, seed)
             self._before = masks_from_boxes(model, self.processor, examples)
             self._examples = examples
 
