@@ -3,6 +3,7 @@
 Maps are channels last here, (batch, height, width, channels), because every operation but pooling works on channels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from sam2_hf.modeling.layers import MLP, DropPath, attend
+from sam2_hf.modeling.layers import MLP, DropPath, Remembered, attend, is_eager
 from sam2_hf.modeling.part_configurations import WINDOW_EMBEDDING_SIZE, Sam2HieraDetConfig, as_pair
+
+STRIP_TOKENS = 2048  # per thread: what a block makes of so many stays in the caches of a core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,11 @@ def join_windows(windows: Tensor, padded: tuple[int, int], size: tuple[int, int]
     return cells.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]]
 
 
+def in_strips(step: Callable[[Tensor], Tensor], feature_map: Tensor, rows: int) -> Tensor:
+    """A step that does not look beyond strips of so many rows, strip by strip: (n, height, width, c) to the same."""
+    return torch.cat([step(strip) for strip in feature_map.split(rows, dim=1)], dim=1)
+
+
 class Sam2PatchEmbedding(nn.Module):
     """Overlapping patches at stride 4: (batch, 3, height, width) to (batch, height / 4, width / 4, channels)."""
 
@@ -93,7 +101,8 @@ class Sam2PatchEmbedding(nn.Module):
         )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.projection(pixel_values).permute(0, 2, 3, 1)
+        pixels = pixel_values.contiguous(memory_format=torch.channels_last)  # so that the map comes channels last too
+        return self.projection(pixels).permute(0, 2, 3, 1)
 
 
 class Sam2HieraAttention(nn.Module):
@@ -137,11 +146,37 @@ class Sam2HieraBlock(GradientCheckpointingLayer):
             self.proj = nn.Linear(layout.in_channels, layout.out_channels)
 
     def forward(self, hidden_states: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
+        rows = self._rows_at_once(hidden_states)
+        if rows >= hidden_states.shape[1]:
+            attended, weights = self._attend(hidden_states, **kwargs)
+            return self._feed_forward(attended), weights
+        if not self.window:
+            attended, _ = self._attend(hidden_states, **kwargs)
+            return in_strips(self._feed_forward, attended, rows), None
+        return in_strips(lambda strip: self._feed_forward(self._attend(strip, **kwargs)[0]), hidden_states, rows), None
+
+    def _rows_at_once(self, hidden_states: Tensor) -> int:
+        """Rows of the map that go through the block together: on a CPU as many whole windows as fit its caches.
+
+        Windows do not see each other, so a strip of them gives what the whole map gives; every row is on its own in
+        the feed-forward part.
+        """
+        batch, height, width, _ = hidden_states.shape
+        is_on_cpu = hidden_states.device.type == "cpu" == self.attn.qkv.weight.device.type
+        is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or is_eager(self.attn.config)
+        if not is_on_cpu or is_recorded:
+            return height
+        window = self.window or 1
+        return window * max(1, STRIP_TOKENS * torch.get_num_threads() // (batch * width * window))
+
+    def _attend(self, hidden_states: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
         normed = self.layer_norm1(hidden_states)
         shortcut = pool_2x2(self.proj(normed)) if self.pools else hidden_states
         attended, weights = self._attend_in_windows(normed, size=tuple(shortcut.shape[1:3]), **kwargs)
-        hidden_states = shortcut + self.drop_path(attended)
-        return hidden_states + self.drop_path(self.mlp(self.layer_norm2(hidden_states))), weights
+        return shortcut + self.drop_path(attended), weights
+
+    def _feed_forward(self, hidden_states: Tensor) -> Tensor:
+        return hidden_states + self.drop_path(self.mlp(self.layer_norm2(hidden_states)))
 
     def _attend_in_windows(self, normed: Tensor, size: tuple[int, int], **kwargs) -> tuple[Tensor, Tensor | None]:
         if self.window == 0:
@@ -166,13 +201,17 @@ class Sam2HieraTrunk(nn.Module):
         self.pos_embed_window = nn.Parameter(torch.zeros(1, config.hidden_size, *window))
         self.blocks = nn.ModuleList(Sam2HieraBlock(config, layout) for layout in block_layouts(config))
         self.stage_ends = stage_ends(config)
+        self._position = Remembered()
 
     def position_embedding(self, height: int, width: int) -> Tensor:
         """The embedding of a grid: a resized background plus a repeated window, (1, height, width, channels)."""
+        return self._position.of((height, width), (self.pos_embed, self.pos_embed_window), self._embed_positions)
+
+    def _embed_positions(self, height: int, width: int) -> Tensor:
         background = F.interpolate(self.pos_embed.float(), size=(height, width), mode="bicubic", align_corners=False)
         window = self.pos_embed_window.float()
         repeats = (1, 1, height // window.shape[2], width // window.shape[3])
-        return (background + window.tile(repeats)).to(self.pos_embed.dtype).permute(0, 2, 3, 1)
+        return (background + window.tile(repeats)).to(self.pos_embed.dtype).permute(0, 2, 3, 1).contiguous()
 
     def forward(self, pixel_values: Tensor, **kwargs) -> tuple[Tensor, ...]:
         """(batch, 3, height, width) to four maps (batch, height, width, channels), finest first."""

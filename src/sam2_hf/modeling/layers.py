@@ -1,5 +1,7 @@
 """Small layers that several parts share, the attention call among them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,9 +93,49 @@ def attend(
     return output.flatten(2), weights
 
 
+def is_eager(config: PreTrainedConfig) -> bool:
+    """Whether attention is written out, which is asked for where its weights are recorded."""
+    return config._attn_implementation == "eager"
+
+
 def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
     """(rows, tokens, channels) to (rows, heads, tokens, head_channels)."""
     return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+class Remembered:
+    """A tensor that follows from weights alone, made once while they stay what they are.
+
+    It is made anew where gradients are wanted, while a graph is recorded, and for weights that come and go.
+    """
+
+    def __init__(self):
+        self._key: tuple | None = None
+        self._value: Tensor | None = None
+
+    def of(self, size: tuple[int, int], weights: tuple[Tensor, ...], make: Callable[[int, int], Tensor]) -> Tensor:
+        """What `make(height, width)` returns.
+
+        Args:
+            size: (height, width).
+            weights: that it follows from; a change in place shows in their version.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return make(*size)
+        key = (size, *((one.data_ptr(), _version(one), one.dtype, one.device) for one in weights))
+        if self._value is None or self._key != key:
+            self._key, self._value = key, make(*size)
+        return self._value
+
+    def __deepcopy__(self, memo) -> "Remembered":
+        return Remembered()
+
+    def __reduce__(self):
+        return Remembered, ()
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def all_rows(embedding: nn.Embedding, device: torch.device) -> Tensor:

@@ -20,7 +20,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from sam2_hf.errors import MissingWeightsError
 from sam2_hf.modeling.configuration import Sam2Config, as_sam2_config
-from sam2_hf.modeling.layers import MLP
+from sam2_hf.modeling.layers import MLP, Remembered
 from sam2_hf.modeling.mask_decoder import Sam2MaskDecoder
 from sam2_hf.modeling.memory_attention import Sam2MemoryAttention
 from sam2_hf.modeling.memory_encoder import Sam2MemoryEncoder
@@ -67,6 +67,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         self.prompt_encoder = Sam2PromptEncoder(config.prompt_encoder_config, self.shared_image_embedding)
         self.mask_decoder = Sam2MaskDecoder(config.mask_decoder_config)
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, width))
+        self._dense_position = Remembered()
         if config.image_only:  # the memory part of a file is left out because it was asked for, and only then
             self._keys_to_ignore_on_load_unexpected = {rf"^{prefix}" for prefix in MEMORY_PREFIXES}
         else:
@@ -234,8 +235,14 @@ class Sam2Verbs(Sam2PreTrainedModel):
 
     def get_image_wide_positional_embeddings(self) -> Tensor:
         """Fourier encoding of the prompt grid, (1, channels, height, width)."""
-        grid = self.config.grid_size
-        return self.shared_image_embedding.grid(grid, grid).to(self.no_memory_embedding.dtype)
+        grid, weights = (
+            self.config.grid_size,
+            (self.shared_image_embedding.positional_embedding, self.no_memory_embedding),
+        )
+        return self._dense_position.of((grid, grid), weights, self._grid_encoding)
+
+    def _grid_encoding(self, height: int, width: int) -> Tensor:
+        return self.shared_image_embedding.grid(height, width).to(self.no_memory_embedding.dtype)
 
     # Steps
 
