@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from sam2_hf.modeling.fused import linear
 from sam2_hf.modeling.layers import MLP, DropPath, Remembered, attend, is_eager
 from sam2_hf.modeling.part_configurations import WINDOW_EMBEDDING_SIZE, Sam2HieraDetConfig, as_pair
 
@@ -118,7 +119,7 @@ class Sam2HieraAttention(nn.Module):
 
     def forward(self, windows: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
         """(n, height, width, in_channels) to (n, height', width', out_channels) and the attention weights."""
-        query, key, value = self.qkv(windows).chunk(3, dim=-1)
+        query, key, value = linear(self.qkv, windows).chunk(3, dim=-1)
         if self.pools:
             query = pool_2x2(query)
         height, width = query.shape[1:3]
@@ -126,7 +127,7 @@ class Sam2HieraAttention(nn.Module):
             part.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query, key, value)
         )
         attended, weights = attend(self, self.config, query, key, value, **kwargs)
-        return self.proj(attended.unflatten(1, (height, width))), weights
+        return linear(self.proj, attended).unflatten(1, (height, width)), weights
 
 
 class Sam2HieraBlock(GradientCheckpointingLayer):
@@ -171,7 +172,7 @@ class Sam2HieraBlock(GradientCheckpointingLayer):
 
     def _attend(self, hidden_states: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
         normed = self.layer_norm1(hidden_states)
-        shortcut = pool_2x2(self.proj(normed)) if self.pools else hidden_states
+        shortcut = pool_2x2(linear(self.proj, normed)) if self.pools else hidden_states
         attended, weights = self._attend_in_windows(normed, size=tuple(shortcut.shape[1:3]), **kwargs)
         return shortcut + self.drop_path(attended), weights
 

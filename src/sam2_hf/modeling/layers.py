@@ -9,6 +9,8 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from sam2_hf.modeling.fused import FUSED, linear
+
 TRANSFORMER_LAYER_NORM_EPS = 1e-5  # of both transformers, unlike the trunk's and the maps' 1e-6; in every release
 
 
@@ -28,15 +30,15 @@ class MLP(nn.Module):
     ):
         super().__init__()
         self.activation = ACT2FN[activation]
+        self._fused = activation if activation in FUSED else None
         self.proj_in = nn.Linear(in_channels, hidden_channels)
         self.layers = nn.ModuleList(nn.Linear(hidden_channels, hidden_channels) for _ in range(num_layers - 2))
         self.proj_out = nn.Linear(hidden_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.proj_in(x))
-        for layer in self.layers:
-            x = self.activation(layer(x))
-        return self.proj_out(x)
+        for layer in (self.proj_in, *self.layers):
+            x = self.activation(layer(x)) if self._fused is None else linear(layer, x, self._fused)
+        return linear(self.proj_out, x)
 
 
 class DropPath(nn.Module):

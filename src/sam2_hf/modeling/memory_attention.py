@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from sam2_hf.modeling.blocked_attention import blocked_attention
 from sam2_hf.modeling.configuration import Sam2Config
-from sam2_hf.modeling.layers import TRANSFORMER_LAYER_NORM_EPS, attend, share, split_heads
+from sam2_hf.modeling.fused import is_free, linear
+from sam2_hf.modeling.layers import TRANSFORMER_LAYER_NORM_EPS, add_shared, attend, share, split_heads
 from sam2_hf.modeling.position_embedding import AxialRotaryTable
 
 CURRENT_POSITION_WEIGHT = 0.1  # of the sine encoding of the current frame; the same in every release
@@ -36,19 +38,31 @@ class Sam2RotaryAttention(nn.Module):
     ) -> Tensor:
         """Attends from (rows, pixels, channels) to keys of whole frames of pixels and, last, pointer tokens."""
         rows = max(query.shape[0], key.shape[0])
-        query = rotary(split_heads(self.q_proj(query), self.num_heads))
-        key = self._rotate_frames(split_heads(self.k_proj(key), self.num_heads), rotary, num_pointer_tokens)
-        value = split_heads(self.v_proj(value), self.num_heads)
+        query = rotary(split_heads(linear(self.q_proj, query), self.num_heads))
+        key = self._rotate_frames(split_heads(linear(self.k_proj, key), self.num_heads), rotary, num_pointer_tokens)
+        if self._aggregates_first(query, value):
+            attended = blocked_attention(share(query, rows)[:, 0], share(key, rows)[:, 0], share(value, rows))
+            return linear(self.o_proj, linear(self.v_proj, attended))
+        value = split_heads(linear(self.v_proj, value), self.num_heads)
         query, key, value = (share(part, rows) for part in (query, key, value))
         attended, _ = attend(self, self.config, query, key, value, self.dropout, **kwargs)
-        return self.o_proj(attended)
+        return linear(self.o_proj, attended)
+
+    def _aggregates_first(self, query: Tensor, value: Tensor) -> bool:
+        """Whether values are added up as they are remembered and projected afterwards: the same, since weights sum to
+        1, and less work where they are narrower than keys. Half precision has kernels that are faster still."""
+        is_plain = is_free(self.v_proj, value) and self.config._attn_implementation == "sdpa"
+        return is_plain and self.num_heads == 1 and value.dtype == torch.float32 and value.shape[-1] < query.shape[-1]
 
     @staticmethod
     def _rotate_frames(key: Tensor, rotary: AxialRotaryTable, num_pointer_tokens: int) -> Tensor:
-        num_spatial = key.shape[2] - num_pointer_tokens
-        spatial, pointers = key.split([num_spatial, num_pointer_tokens], dim=2)
-        frames = rotary(spatial.unflatten(2, (-1, rotary.height * rotary.width)))
-        return torch.cat((frames.flatten(2, 3), pointers), dim=2)
+        pixels = rotary.height * rotary.width
+        spatial, pointers = key.split([key.shape[2] - num_pointer_tokens, num_pointer_tokens], dim=2)
+        if key.device.type == "cpu":  # frame by frame, which stays in the caches
+            frames = [rotary(frame) for frame in spatial.split(pixels, dim=2)]
+        else:
+            frames = [rotary(spatial.unflatten(2, (-1, pixels))).flatten(2, 3)]
+        return torch.cat((*frames, pointers), dim=2)
 
 
 class Sam2MemoryAttentionLayer(GradientCheckpointingLayer):
@@ -62,6 +76,7 @@ class Sam2MemoryAttentionLayer(GradientCheckpointingLayer):
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
         self.activation = ACT2FN[config.memory_attention_feed_forward_hidden_act]
+        self.is_relu = config.memory_attention_feed_forward_hidden_act == "relu"
         self.dropout = nn.Dropout(config.memory_attention_dropout)
         for index in range(1, 4):
             setattr(self, f"layer_norm{index}", nn.LayerNorm(channels, eps=TRANSFORMER_LAYER_NORM_EPS))
@@ -79,9 +94,12 @@ class Sam2MemoryAttentionLayer(GradientCheckpointingLayer):
         current = current + self.dropout(self.self_attn(normed, normed, normed, rotary, **kwargs))
         normed = self.layer_norm2(current)
         recalled = self.cross_attn_image(normed, memory + memory_position, memory, rotary, num_pointer_tokens, **kwargs)
-        current = current + self.dropout(recalled)
-        hidden = self.dropout(self.activation(self.linear1(self.layer_norm3(current))))
-        return current + self.dropout(self.linear2(hidden))
+        current = add_shared(self.dropout(recalled), current)
+        hidden = self.dropout(self._activated(self.layer_norm3(current)))
+        return current + self.dropout(linear(self.linear2, hidden))
+
+    def _activated(self, normed: Tensor) -> Tensor:
+        return linear(self.linear1, normed, "relu") if self.is_relu else self.activation(self.linear1(normed))
 
 
 class Sam2MemoryAttention(nn.Module):
@@ -108,7 +126,7 @@ class Sam2MemoryAttention(nn.Module):
         num_pointer_tokens: int,
         **kwargs,
     ) -> Tensor:
-        """Conditions the current frame on memory.
+        """Conditions the current frame on memory; until a layer has looked at it, objects share what is computed.
 
         Args:
             current: (batch or rows, pixels, channels), raw stride-16 tokens.
@@ -121,7 +139,8 @@ class Sam2MemoryAttention(nn.Module):
             (rows, pixels, channels).
         """
         current = current + CURRENT_POSITION_WEIGHT * current_position
-        current = share(current, memory.shape[0])
+        if self.training:  # objects of a picture draw their dropout one by one
+            current = share(current, memory.shape[0])
         for layer in self.layers:
             current = layer(current, memory, memory_position, self.rotary_emb, num_pointer_tokens, **kwargs)
         return self.layer_norm(current)

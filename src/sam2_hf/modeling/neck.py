@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2_hf.modeling.configuration import Sam2VisionConfig
+from sam2_hf.modeling.fused import pointwise
 
 
 class Sam2Neck(nn.Module):
@@ -18,14 +19,7 @@ class Sam2Neck(nn.Module):
         """Four maps (batch, height, width, c), finest first, to three (batch, channels, height, width)."""
         coarsest_first = reversed(levels)
         stride_32, stride_16, stride_8, stride_4 = (
-            _project(conv, level).permute(0, 3, 1, 2) for conv, level in zip(self.convs, coarsest_first, strict=True)
+            pointwise(conv, level).permute(0, 3, 1, 2) for conv, level in zip(self.convs, coarsest_first, strict=True)
         )
         top_down = F.interpolate(stride_32.float(), scale_factor=2.0, mode="nearest").to(stride_16.dtype)
         return stride_4, stride_8, stride_16 + top_down
-
-
-def _project(conv: nn.Conv2d, level: Tensor) -> Tensor:
-    """A convolution of 1 x 1 on a channels-last map, as the product of matrices that it is."""
-    if conv.weight.device.type == "meta":  # offloaded: brought in around its own call
-        return conv(level.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    return F.linear(level, conv.weight.flatten(1), conv.bias)

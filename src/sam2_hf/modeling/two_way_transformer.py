@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sam2_hf.modeling.configuration import Sam2MaskDecoderConfig
+from sam2_hf.modeling.fused import linear
 from sam2_hf.modeling.layers import MLP, TRANSFORMER_LAYER_NORM_EPS, add_shared, attend, share, split_heads
 
 TRANSFORMER_ACTIVATION = "relu"
@@ -29,10 +30,10 @@ class Sam2TwoWayAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **kwargs) -> tuple[Tensor, Tensor | None]:
         """(rows or batch, tokens, channels) each; sides of fewer rows are shared after their projection."""
         rows = max(query.shape[0], key.shape[0])
-        projected = (self.q_proj(query), self.k_proj(key), self.v_proj(value))
+        projected = (linear(self.q_proj, query), linear(self.k_proj, key), linear(self.v_proj, value))
         query, key, value = (share(split_heads(tokens, self.num_heads), rows) for tokens in projected)
         attended, weights = attend(self, self.config, query, key, value, **kwargs)
-        return self.o_proj(attended), weights
+        return linear(self.o_proj, attended), weights
 
 
 class Sam2TwoWayBlock(GradientCheckpointingLayer):
