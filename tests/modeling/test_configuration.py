@@ -162,6 +162,11 @@ PROMPTS, DECODER, WHOLE = Sam2PromptEncoderConfig, Sam2MaskDecoderConfig, Sam2Co
         (WHOLE, {"num_maskmem": 0}, r"`num_maskmem` is 0, but it must be positive"),
         (
             WHOLE,
+            {"memory_attention_num_attention_heads": 128},
+            r"is 128, but each head of width 256 / heads needs",
+        ),
+        (
+            WHOLE,
             {"memory_fuser_padding": 2},
             r"`memory_fuser_padding` is 2, but a kernel of 7 keeps the size only with 3",
         ),

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from sam2_hf import Sam2Config
+from sam2_hf.modeling import hiera
 from sam2_hf.modeling.hiera import Sam2HieraTrunk, block_layouts, cut_windows, join_windows, pool_2x2, stage_ends
+from sam2_hf.modeling.layers import DropPath
 from tests.tiny import micro_config
 
 
@@ -69,3 +71,44 @@ def test_position_embedding_is_background_plus_repeated_window():
 def _eager(config: Sam2Config) -> Sam2Config:
     config._attn_implementation = "eager"
     return config
+
+
+def test_dropped_paths_keep_the_mean():
+    torch.manual_seed(0)
+    layer = DropPath(0.25).train()
+    kept = layer(torch.ones(4000, 2, 3))
+    assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(kept.amin(dim=(1, 2)), kept.amax(dim=(1, 2)))  # whole samples
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("tokens", [1, 100, 700])
+def test_strips_give_what_the_whole_map_gives(monkeypatch, batch, tokens):
+    """Also where windows do not fit the map, in blocks that pool, and in those that look at everything."""
+    torch.manual_seed(0)
+    trunk = Sam2HieraTrunk(micro_config().vision_config.backbone_config).eval()
+    pixels = torch.randn(batch, 3, 256, 256)
+    rows = []
+    with torch.inference_mode():
+        monkeypatch.setattr(hiera, "STRIP_TOKENS", 10**9)
+        whole = trunk(pixels)
+        monkeypatch.setattr(hiera, "STRIP_TOKENS", tokens)
+        split = hiera.in_strips
+        monkeypatch.setattr(hiera, "in_strips", lambda step, maps, n: rows.append(n) or split(step, maps, n))
+        strips = trunk(pixels)
+    assert rows
+    for one, other in zip(whole, strips, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_positions_are_made_anew_where_weights_change_or_learn():
+    trunk = Sam2HieraTrunk(micro_config().vision_config.backbone_config).eval()
+    with torch.no_grad():
+        first = trunk.position_embedding(64, 64)
+        assert trunk.position_embedding(64, 64) is first
+        trunk.pos_embed.add_(1)
+        moved = trunk.position_embedding(64, 64)
+        torch.testing.assert_close(moved, first + 1)
+        assert trunk.position_embedding(32, 64).shape == (1, 32, 64, first.shape[-1])
+    assert trunk.position_embedding(64, 64).requires_grad

@@ -405,6 +405,24 @@ def test_memory_binarises_prompted_rows_only(model, pixels):
     assert (both[1:] - other).abs().max() > 1e-3
 
 
+def test_memory_of_training_is_never_binarised(pixels):
+    model = micro_model()
+    with torch.no_grad():
+        features = model.encode_image(pixels[:1])
+        logits = torch.randn(1, 1, LOW, LOW, generator=torch.Generator().manual_seed(6))
+        drawn = model.memorize(features, logits, torch.ones(1, 1), torch.tensor([False]))
+        given = model.train().memorize(features, logits, torch.ones(1, 1), torch.tensor([True]))
+    torch.testing.assert_close(given, drawn, atol=1e-5, rtol=0)
+
+
+def test_fresh_weights_and_biases_lie_within_one_over_the_root_of_their_inputs():
+    model = micro_model()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear) and layer.bias is not None:
+            bound = layer.in_features**-0.5
+            assert layer.bias.abs().max() <= bound and layer.weight.abs().max() <= bound
+
+
 def test_hidden_objects_are_marked_in_memory_of_2_1_only(pixels):
     for version, differs in (("2.1", True), ("2.0", False)):
         model = micro_model(version)

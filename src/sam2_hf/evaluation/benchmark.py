@@ -200,6 +200,7 @@ class Benchmark:
         return Row(work=work, seconds=seconds, floor=floor, peak_bytes=peaks)
 
     def _floor(self, call: Callable[[], object]) -> float:
+        """Of the arithmetic of the layers as they are written; what saves some of it comes below."""
         with FlopCounterMode(display=False) as counter:
             call()
         return counter.get_total_flops() / self.rate

@@ -15,7 +15,7 @@ SCHEMA = (
 FUSED = {None: ("none", ""), "gelu": ("gelu", "none"), "relu": ("relu", "")}  # activation -> attribute and algorithm
 
 
-def _fused_call():
+def _fused_operation():
     """PyTorch's fused operation, None in builds without it or with another signature."""
     try:
         operation = torch.ops.mkldnn._linear_pointwise.default
@@ -24,7 +24,7 @@ def _fused_call():
     return operation if str(operation._schema) == SCHEMA else None
 
 
-_FUSED_CALL = _fused_call()
+FUSED_CALL = _fused_operation()
 
 
 def is_free(layer: nn.Module, x: Tensor) -> bool:
@@ -57,12 +57,12 @@ def pointwise(conv: nn.Conv2d, feature_map: Tensor) -> Tensor:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> Tensor:
-    if _FUSED_CALL is None or not _is_supported(x.dtype):
+    if FUSED_CALL is None or not _is_supported(x.dtype):
         y = F.linear(x, weight, bias)
         return y if activation is None else getattr(F, activation)(y)
     attribute, algorithm = FUSED[activation]
     rows = x.reshape(-1, x.shape[-1])
-    return _FUSED_CALL(rows, weight, bias, attribute, [], algorithm).unflatten(0, x.shape[:-1])
+    return FUSED_CALL(rows, weight, bias, attribute, [], algorithm).unflatten(0, x.shape[:-1])
 
 
 def _is_supported(dtype: torch.dtype) -> bool:
