@@ -52,7 +52,7 @@ THIRD_PARTY = {
     "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "peft"},
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
-    "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
+    "evaluation": {"torch", "transformers", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
     "runs": {"torch", "transformers", "tqdm", "PIL"},
     "conversion": set(),
     "__main__": set(),
