@@ -18,6 +18,7 @@ DEFAULT_REPOSITORY = "facebook/sam2.1-hiera-small"
 ENVIRONMENT_VARIABLE = "SAM2_HF_MODEL"
 EMBEDDED = "embedded"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+LARGE = 512  # pixels, from which bfloat16 pays on a CPU; smaller models gain little by it
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES |= {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -36,8 +37,8 @@ def load(
         name: Hub id, folder, `.pt` or `.safetensors` file, "embedded", or "auto": a release from the cache or the Hub,
             else the embedded one.
         device: as for torch, or the number of a CUDA device, -1 for the CPU; "auto" is CUDA, then MPS, then the CPU.
-        dtype: of torch, or "fp32", "bf16" or "fp16"; "auto" is bf16 on newer CUDA devices, fp16 on older ones, else
-            fp32.
+        dtype: of torch, or "fp32", "bf16" or "fp16"; "auto" is bf16 on newer CUDA devices, and for models of 512
+            pixels or more on CPUs that multiply matrices in it; fp16 on older CUDA devices; else fp32.
         offline: never ask the Hub.
 
     Returns:
@@ -51,6 +52,8 @@ def load(
     name, why = resolve(name, offline)
     with no_bars():
         model, processor, what = _load(name, revision, offline)
+    if dtype == "auto" and device == "cpu" and model.config.image_size >= LARGE and has_matrix_units():
+        torch_dtype = torch.bfloat16
     model = model.to(device=device, dtype=torch_dtype).eval()
     return model, processor, f"model: {what}{why}; {device}, {str(torch_dtype).removeprefix('torch.')}"
 
@@ -85,6 +88,12 @@ def placement(device: str | int | torch.device = "auto", dtype: str | torch.dtyp
     """
     device = _device(device)
     return device, _dtype(dtype, device)
+
+
+def has_matrix_units() -> bool:
+    """Whether the CPU multiplies matrices in bfloat16 several times as fast as in float32 (AMX)."""
+    is_there = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and is_there()
 
 
 def default_placement() -> tuple[str, str]:
