@@ -53,7 +53,7 @@ THIRD_PARTY = {
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
     "evaluation": {"torch", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
-    "runs": {"torch", "transformers", "tqdm", "PIL"},
+    "runs": {"torch", "transformers", "numpy", "tqdm", "PIL"},
     "conversion": set(),
     "__main__": set(),
     "cli": {"typer"},
