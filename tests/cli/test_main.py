@@ -28,7 +28,9 @@ def test_module_is_the_command():
     assert (done.returncode, done.stdout) == (0, f"sam2-hf {version('sam2-hf')}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["predict"], ["track"], ["train"], ["eval"], ["convert"], ["info"]])
+@pytest.mark.parametrize(
+    "command", [[], ["predict"], ["track"], ["train"], ["eval"], ["convert"], ["export"], ["info"]]
+)
 def test_help_imports_nothing_heavy(command):
     code = (
         "import sys\nfrom sam2_hf.cli.main import app\n"
@@ -55,7 +57,7 @@ def test_one_of_several_processes_leaves_before_the_interpreter_goes_down(proces
     assert done.stdout.endswith("down\n") == goes_down
 
 
-@pytest.mark.parametrize("command", ["predict", "track", "train", "eval", "convert", "info"])
+@pytest.mark.parametrize("command", ["predict", "track", "train", "eval", "convert", "export", "info"])
 def test_an_option_that_does_not_exist_is_wrong_usage(command):
     done = call(command, "--no-such-option")
     assert (done.returncode, done.stdout) == (2, "")
@@ -138,6 +140,11 @@ WRONG = {
     "convert": 2,
     "convert absent.pt out": 6,
     "convert absent.pt out --to jpeg": 2,
+    "export embedded": 2,
+    "export embedded out --format jax": 2,
+    "export embedded out --part head": 2,
+    "export embedded out --opset 9": 2,
+    "export absent.pt out": 6,
     "info --no-such-option": 2,
     "info a/b/c": 6,
 }
@@ -165,6 +172,8 @@ def test_names_that_commands_know_without_loading_what_they_belong_to():
     from sam2_hf.cli import options
     from sam2_hf.datasets.registry import dataset_formats
     from sam2_hf.evaluation.contenders import PEERS
+    from sam2_hf.export.folder import SUFFIXES
+    from sam2_hf.export.parts import PARTS
     from sam2_hf.modeling.model import WEIGHT_SUFFIXES
     from sam2_hf.runs import settings
     from sam2_hf.training.config import PRESETS
@@ -173,4 +182,6 @@ def test_names_that_commands_know_without_loading_what_they_belong_to():
     assert set(sys.modules["sam2_hf.cli.train"].DATASETS) == set(dataset_formats())
     assert set(sys.modules["sam2_hf.cli.train"].PRESETS) == set(PRESETS)
     assert sys.modules["sam2_hf.cli.benchmark"].PEERS == PEERS
+    assert tuple(PARTS) == sys.modules["sam2_hf.cli.export"].PARTS
+    assert tuple(SUFFIXES) == sys.modules["sam2_hf.cli.export"].FORMATS
     assert settings.WEIGHT_SUFFIXES == WEIGHT_SUFFIXES
