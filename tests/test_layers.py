@@ -21,6 +21,7 @@ LAYERS = {
     "checkpoints": 2,
     "tracking": 2,
     "datasets": 2,
+    "export": 3,
     "pipelines": 3,
     "training": 3,
     "evaluation": 4,
@@ -49,11 +50,12 @@ THIRD_PARTY = {
     "checkpoints": {"torch", "transformers", "huggingface_hub", "safetensors"},
     "tracking": {"torch", "numpy", "safetensors", "transformers"},
     "datasets": {"numpy", "PIL", "datasets"},
+    "export": {"torch", "onnxruntime"},
     "training": {"torch", "transformers", "numpy", "PIL", "scipy", "pycocotools", "accelerate", "peft"},
     "pipelines": {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL", "pycocotools", "av"}
     | {"supervision", "pandas", "datasets"},  # inside functions
     "evaluation": {"torch", "transformers", "numpy", "scipy", "PIL", "accelerate", "cv2", "pycocotools"},
-    "runs": {"torch", "transformers", "tqdm", "PIL"},
+    "runs": {"torch", "transformers", "numpy", "tqdm", "PIL"},
     "conversion": set(),
     "__main__": set(),
     "cli": {"typer"},

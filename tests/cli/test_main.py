@@ -31,7 +31,9 @@ def test_module_is_the_command():
     assert (done.returncode, done.stdout) == (0, f"sam2-hf {version('sam2-hf')}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["predict"], ["track"], ["train"], ["eval"], ["convert"], ["info"]])
+@pytest.mark.parametrize(
+    "command", [[], ["predict"], ["track"], ["train"], ["eval"], ["convert"], ["export"], ["info"]]
+)
 def test_help_imports_nothing_heavy(command):
     code = (
         "import sys\nfrom sam2_hf.cli.main import app\n"
@@ -72,7 +74,7 @@ def test_one_of_several_processes_leaves_before_the_interpreter_goes_down(proces
     assert done.stdout.endswith("down\n") == goes_down
 
 
-@pytest.mark.parametrize("command", ["predict", "track", "train", "eval", "convert", "info"])
+@pytest.mark.parametrize("command", ["predict", "track", "train", "eval", "convert", "export", "info"])
 def test_an_option_that_does_not_exist_is_wrong_usage(command):
     done = call(command, "--no-such-option")
     assert (done.returncode, done.stdout) == (2, "")
@@ -117,3 +119,86 @@ def test_wrong_calls_are_answered_without_loading_torch(command, code, complaint
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True)
     assert done.stdout.split() == [str(code), "False"], done.stderr
     assert complaint in done.stderr
+
+
+WRONG = {
+    "predict --no-such-option": 2,
+    "predict": 2,
+    "predict . --point 3,3 --device gpu": 2,
+    "predict . --point 3,3 --device cuda:one": 2,
+    "predict . --point 3,3 --dtype fp8": 2,
+    "predict . --point 3,3 --alpha 7": 2,
+    "predict . --point 3,3 --palette nocolour": 2,
+    "predict . --point nan,3": 2,
+    "predict . --box 9,9,3,3": 2,
+    "predict . --mask absent.png": 3,
+    "predict . --prompts absent.json": 2,
+    "predict absent.jpg --point 3,3": 3,
+    "predict . --point 3,3 --model absent.pt": 6,
+    "track": 2,
+    "track . --point 3,3 --direction sideways": 2,
+    "track . --point 3,3 --device gpu": 2,
+    "track . --prompts absent.json": 2,
+    "track . --init-masks absent": 3,
+    "train --config absent.json": 3,
+    "train --dataset pictures --root .": 2,
+    "train --dataset masks --root absent": 3,
+    "train --dataset masks --root . --preset fast": 2,
+    "train --dataset masks --root . --dtype fp8": 2,
+    "train --learning-rate x": 2,
+    "eval": 2,
+    "eval --root absent": 3,
+    "eval --root . --limit x": 2,
+    "eval --root . --model ./absent": 6,
+    "benchmark --no-such-option": 2,
+    "benchmark --peer nobody": 2,
+    "benchmark --peer-dtype fp8": 2,
+    "benchmark --model absent.pt": 6,
+    "convert": 2,
+    "convert absent.pt out": 6,
+    "convert absent.pt out --to jpeg": 2,
+    "export embedded": 2,
+    "export embedded out --format jax": 2,
+    "export embedded out --part head": 2,
+    "export embedded out --opset 9": 2,
+    "export absent.pt out": 6,
+    "info --no-such-option": 2,
+    "info a/b/c": 6,
+}
+
+
+def test_every_kind_of_wrong_call_of_every_command_is_answered_without_loading_torch(tmp_path):
+    """A wrong flag, a wrong value, a missing argument, a file that is not there: all in one process."""
+    program = (
+        "import shlex, sys; from sam2_hf.cli.main import run\n"
+        "for call in sys.argv[1:]:\n"
+        "    sys.argv = ['sam2-hf', *shlex.split(call)]\n"
+        "    try: run()\n"
+        "    except SystemExit as end: print(call, end.code, 'torch' in sys.modules, sep='|')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *WRONG], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    answers = dict(line.split("|", 1) for line in done.stdout.splitlines())
+    assert answers == {call: f"{code}|False" for call, code in WRONG.items()}
+
+
+def test_names_that_commands_know_without_loading_what_they_belong_to():
+    import sam2_hf.cli.main  # noqa: F401
+    from sam2_hf.checkpoints.loading import DTYPES
+    from sam2_hf.cli import options
+    from sam2_hf.datasets.registry import dataset_formats
+    from sam2_hf.evaluation.contenders import PEERS
+    from sam2_hf.export.folder import SUFFIXES
+    from sam2_hf.export.parts import PARTS
+    from sam2_hf.modeling.model import WEIGHT_SUFFIXES
+    from sam2_hf.runs import settings
+    from sam2_hf.training.config import PRESETS
+
+    assert set(options.DTYPES) == {"auto", *DTYPES}
+    assert set(sys.modules["sam2_hf.cli.train"].DATASETS) == set(dataset_formats())
+    assert set(sys.modules["sam2_hf.cli.train"].PRESETS) == set(PRESETS)
+    assert sys.modules["sam2_hf.cli.benchmark"].PEERS == PEERS
+    assert tuple(PARTS) == sys.modules["sam2_hf.cli.export"].PARTS
+    assert tuple(SUFFIXES) == sys.modules["sam2_hf.cli.export"].FORMATS
+    assert settings.WEIGHT_SUFFIXES == WEIGHT_SUFFIXES

@@ -7,8 +7,12 @@ from typing import Annotated
 import typer
 
 from sam2_hf.cli import options
+from sam2_hf.disk.whole import check_free, write_whole
+from sam2_hf.errors import ConfigError
+from sam2_hf.runs.settings import check_model_name
 
 SIZES = ("tiny", "small", "base_plus", "large")
+PEERS = ("transformers", "none")  # of `sam2_hf.evaluation.contenders`
 WORKS = ("encode", "click", "clicks", "generate", "track", "stream")
 
 
@@ -19,7 +23,10 @@ def benchmark(
     ] = None,
     peer: Annotated[str, typer.Option(help="transformers (the library's own classes), or none.")] = "none",
     peer_dtype: Annotated[
-        str | None, typer.Option(help="What the peer computes in: fp32, bf16 or fp16; default: as --dtype.")
+        str | None,
+        typer.Option(
+            help="What the peer computes in: fp32, bf16 or fp16; default: as --dtype.", callback=options.known_dtype
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each, in turns.")] = 5,
     objects: Annotated[str, typer.Option(help="Numbers of objects tracked together.")] = "1,3,8",
@@ -41,18 +48,19 @@ def benchmark(
     """
     if size not in SIZES:
         raise typer.BadParameter(f"--size takes {', '.join(SIZES)}, got {size!r}")
+    if peer not in PEERS:
+        raise ConfigError(f"there is no peer {peer!r}; there are {', '.join(PEERS)}")
+    if model is not None:
+        check_model_name(model)
+    if results is not None:
+        check_free(results, overwrite)
     works, counts, frames = work.split(","), _numbers("objects", objects), _numbers("stream", stream)
     if unknown := [name for name in works if name not in WORKS]:
         raise typer.BadParameter(f"--work takes {', '.join(WORKS)}, got {unknown[0]!r}")
 
     from sam2_hf.checkpoints.loading import placement
-    from sam2_hf.disk.whole import check_free, write_whole
     from sam2_hf.evaluation.benchmark import Benchmark, BenchmarkOptions, markdown
-    from sam2_hf.evaluation.contenders import check_peer
 
-    check_peer(peer)
-    if results is not None:
-        check_free(results, overwrite)
     network, processor = _model(model, size, seed, device, dtype, offline)
     test = Benchmark(
         network,

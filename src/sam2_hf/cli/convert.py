@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from sam2_hf.cli import options
+from sam2_hf.errors import CheckpointError
 
 HUB = "Hub"
 
@@ -52,6 +53,8 @@ def convert(
     is_original = reverse or to == "meta"
     if is_original and push_to_hub:
         raise typer.BadParameter("--push-to-hub uploads folders; leave out --to meta and --reverse")
+    if not Path(source).exists():
+        raise CheckpointError(f"{source}: no such file or folder")
     from sam2_hf.checkpoints import conversion
     from sam2_hf.modeling.configuration import Sam2Config
 

@@ -109,6 +109,7 @@ def evaluate(
     lists = {"roots": tuple(root), "clips": _names(clips), "exclude": _names(exclude)}
     lists |= {"objects": _numbers("objects", objects), "stream": _numbers("stream", stream)}
     settings = EvaluateSettings(**{**given, **lists})
+    settings.check_roots()
     measure, bar = _fail_under(fail_under, protocol)
 
     from sam2_hf.runs.evaluate import evaluate as run

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sam2_hf.cli import options
+from sam2_hf.runs.settings import check_model_name
 
 EXTRAS = {
     "viz": "supervision",
@@ -34,6 +35,8 @@ def info(
     """
     from importlib.metadata import version
 
+    if model is not None:
+        check_model_name(model)
     facts: dict = {"sam2_hf": version("sam2-hf")}
     if not short:
         facts |= _machine() if model is None else _model(model, offline)

@@ -11,6 +11,7 @@ from sam2_hf.cli.benchmark import benchmark
 from sam2_hf.cli.convert import convert
 from sam2_hf.cli.eval import evaluate
 from sam2_hf.cli.exit_codes import ExitCode, code_for
+from sam2_hf.cli.export import export
 from sam2_hf.cli.info import info
 from sam2_hf.cli.predict import predict
 from sam2_hf.cli.track import track
@@ -23,6 +24,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command()(benchmark)
 app.command()(convert)
+app.command()(export)
 app.command()(info)
 
 

@@ -41,8 +41,28 @@ Model = Annotated[
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Revision of the Hub repository.", rich_help_panel=MODEL)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.", rich_help_panel=MODEL)]
-Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=MODEL)]
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "npu", "mlu", "mtia", "musa", "xla", "meta", "vulkan")
+DTYPES = ("auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16")  # as `sam2_hf.load` takes them
+
+
+def _known_device(name: str) -> str:
+    kind, colon, number = name.partition(":")
+    if kind not in DEVICES or (colon and not number.isdecimal()):
+        raise typer.BadParameter(f"--device takes auto, cpu, cuda, cuda:1, mps or xpu, got {name!r}")
+    return name
+
+
+def known_dtype(name: str | None) -> str | None:
+    """The callback of options that take a dtype: refuses other names at once."""
+    if name is not None and name not in DTYPES:
+        raise typer.BadParameter(f"dtype must be auto, fp32, bf16 or fp16, got {name!r}")
+    return name
+
+
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.", callback=_known_device, rich_help_panel=MODEL)
+]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", callback=known_dtype, rich_help_panel=MODEL)]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures encoded at once.", rich_help_panel=MODEL)]
 ObjectBatch = Annotated[
     int,

@@ -8,7 +8,7 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.prompt_options import prompts_of, read_options
+from sam2_hf.cli.prompt_options import check_prompt_files, prompts_of, read_options
 from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.predict_settings import FORMATS, KINDS, OF_EVERYTHING, OF_PROMPTS, PredictSettings
@@ -168,6 +168,8 @@ def predict(
     if written and prompts is not None:
         raise PromptError("--prompts is a file that says everything; leave out --point, --box and --mask")
     settings.check_asked(bool(written) or prompts is not None)
+    settings.check_sources()
+    check_prompt_files(prompts)
     settings = replace(settings, requests=_requests(written, prompts, normalized))
     read = tuple(file for file in (prompts, *(text.partition(":")[2] or text for text in mask or ())) if file)
     if dry_run:
@@ -206,9 +208,9 @@ def _requests(written: list, prompts: str | None, normalized: bool) -> tuple:
     Raises:
         PromptError: what cannot be meant.
     """
-    from sam2_hf.pipelines.prompt_file import read_picture_prompts
-
     if prompts is not None:
+        from sam2_hf.pipelines.prompt_file import read_picture_prompts
+
         return tuple(read_picture_prompts(prompts, normalized))
     return tuple(prompts_of(written))
 

@@ -1,9 +1,10 @@
 """Prompts as written on the command line: `[ID:]x,y[,-]`, `[ID:]x0,y0,x1,y1`, `[ID:]FILE`; videos: `[FRAME@]` first."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam2_hf.errors import PromptError
+from sam2_hf.errors import PromptError, SourceError
 
 if TYPE_CHECKING:
     from sam2_hf.processing.prompts import ObjectPrompt
@@ -24,7 +25,11 @@ def read_options(points: list[str], boxes: list[str], masks: list[str], frame: i
     for position, text in enumerate(boxes, start=1):
         written, value = entry(text, position)
         _refuse_second("box", text, written)
-        written["box"] = _numbers(text, value, 4, "--box x0,y0,x1,y1")
+        x0, y0, x1, y1 = written["box"] = _numbers(text, value, 4, "--box x0,y0,x1,y1")
+        if x0 >= x1 or y0 >= y1:
+            raise PromptError(
+                f"--box {text!r} has no area; give the top-left corner first: x0,y0,x1,y1, x1 > x0, y1 > y0"
+            )
     for position, text in enumerate(masks, start=1):
         written, value = entry(text, position)
         _refuse_second("mask", text, written)
@@ -38,6 +43,9 @@ def read_options(points: list[str], boxes: list[str], masks: list[str], frame: i
 
 def prompts_of(written: list[dict]) -> list["ObjectPrompt"]:
     """The prompts that options ask for, their masks read."""
+    for entry in written:
+        if "mask" in entry:
+            _existing(entry["mask"])
     from sam2_hf.processing.requests import requests_from
 
     masks = [{"mask": read_mask(entry["mask"])} if "mask" in entry else {} for entry in written]
@@ -57,6 +65,25 @@ def read_video_options(points: list[str], boxes: list[str], masks: list[str]) ->
 def _refuse_second(kind: str, text: str, written: dict) -> None:
     if kind in written:
         raise PromptError(f"--{kind} {text!r}: object {written['id']} has a {kind} already; number objects as ID:...")
+
+
+def check_prompt_files(prompts: str | None, init_masks: str | None = None) -> None:
+    """Refuses files that are not there, before anything heavy is imported.
+
+    Raises:
+        PromptError: no such file of prompts.
+        SourceError: no such picture of object numbers.
+    """
+    if prompts is not None and not Path(prompts).is_file():
+        raise PromptError(f"{prompts}: no such file of prompts")
+    if init_masks is not None:
+        _existing(_split_frame(init_masks)[1])
+
+
+def _existing(name: str) -> str:
+    if not Path(name).exists():
+        raise SourceError(f"{name}: there is no such file")
+    return name
 
 
 def read_mask(file: str):
@@ -104,6 +131,6 @@ def _numbers(text: str, value: str, count: int, usage: str) -> list[float]:
         numbers = [float(part) for part in value.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise PromptError(f"cannot read {text!r}; write {usage}, with numbers")
     return numbers

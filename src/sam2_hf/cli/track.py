@@ -8,7 +8,7 @@ import typer
 
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
-from sam2_hf.cli.prompt_options import prompts_of, read_index_masks, read_video_options
+from sam2_hf.cli.prompt_options import check_prompt_files, prompts_of, read_index_masks, read_video_options
 from sam2_hf.cli.resume_command import resume_command
 from sam2_hf.errors import PromptError
 from sam2_hf.runs.track_settings import FILES, KINDS, OF_EVERYTHING, OF_PROMPTS, TrackSettings
@@ -175,6 +175,7 @@ def track(
         raise PromptError("--prompts is a file that says everything; leave out --point, --box, --mask and --init-masks")
     settings.check_sources()
     settings.check_asked(bool(written or init_masks or prompts))
+    check_prompt_files(prompts, init_masks)
     settings = replace(settings, requests=_requests(written, init_masks, prompts, normalized))
 
     from sam2_hf.runs.track import plan_of, run_plan
@@ -210,12 +211,13 @@ def _requests(written: list, init_masks: str | None, prompts: str | None, normal
     Raises:
         PromptError: what cannot be meant.
     """
-    from sam2_hf.pipelines.prompt_file import read_prompt_file
-    from sam2_hf.processing.requests import check_once
-
     if prompts is not None:
+        from sam2_hf.pipelines.prompt_file import read_prompt_file
+
         return tuple(read_prompt_file(prompts, normalized))
     given = prompts_of(written) + ([] if init_masks is None else read_index_masks(init_masks))
+    from sam2_hf.processing.requests import check_once
+
     return tuple(check_once(given))
 
 

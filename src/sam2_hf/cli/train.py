@@ -9,20 +9,21 @@ import typer
 from sam2_hf.cli import options
 from sam2_hf.cli.exit_codes import ExitCode
 from sam2_hf.cli.resume_command import resume_command
+from sam2_hf.errors import ConfigError
 from sam2_hf.runs.train_settings import TrainSettings
 
 DEFAULTS = TrainSettings()
+DATASETS = ("masks", "davis", "sav", "coco", "labelme", "sa1b")  # of `sam2_hf.datasets.registry`
+PRESETS = ("image", "video", "video-small-gpu", "decoder", "lora")  # of `sam2_hf.training.config`
 
 
 def train(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="JSON file of the run.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Instead: masks, davis, sav, coco, labelme or sa1b.")
-    ] = DEFAULTS.dataset,
+    dataset: Annotated[str | None, typer.Option(help=f"Instead: {', '.join(DATASETS)}.")] = DEFAULTS.dataset,
     root: Annotated[
         Path | None, typer.Option(help="Folder of the data; of a file, where its paths start.")
     ] = DEFAULTS.root,
-    preset: Annotated[str, typer.Option(help="image, video, video-small-gpu, decoder or lora.")] = DEFAULTS.preset,
+    preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}.")] = DEFAULTS.preset,
     include: Annotated[list[str] | None, typer.Option(help="Only clips of these names; * stands for anything.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not clips of these names.")] = None,
     hold_out: Annotated[
@@ -47,6 +48,7 @@ def train(
         str | None,
         typer.Option(
             help="Mixed precision: auto, fp32 (none), bf16 or fp16; default: as the file says, else auto.",
+            callback=options.known_dtype,
             rich_help_panel=options.MODEL,
         ),
     ] = DEFAULTS.dtype,
@@ -62,6 +64,10 @@ def train(
 
     Example: sam2-hf train --dataset masks --root cells --hold-out 0.25 --output runs/mine
     """
+    if dataset is not None and dataset not in DATASETS:
+        raise ConfigError(f"there is no data set kind {dataset!r}; kinds are {', '.join(DATASETS)}")
+    if preset not in PRESETS:
+        raise ConfigError(f"there is no preset {preset!r}; presets are {', '.join(PRESETS)}")
     settings = TrainSettings(
         config=None if config is None else str(config),
         dataset=dataset,

@@ -64,7 +64,6 @@ def pipeline(
     """
     if task not in (*OWN_TASKS, LIBRARY_TASK):
         raise ConfigError(f"there is no task {task!r}; there are {', '.join((*OWN_TASKS, LIBRARY_TASK))}")
-    register_tasks()
     processor = options.pop("image_processor", processor)
     model = getattr(model, "_orig_mod", model)  # of a compiled model: the pipelines call its parts
     if isinstance(model, Sam2Model):
@@ -121,3 +120,6 @@ def _prefer_our_processor() -> None:
 
     lookup.prefers_sam2_hf = True
     processing_auto.processor_class_from_name = lookup
+
+
+register_tasks()

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
+from sam2_hf.processing.components import numbered_parts
 from sam2_hf.processing.polygons import mask_rings
 
 Parts = Literal["bridge", "split", "largest"]
@@ -121,7 +120,7 @@ def _rectangle(points: np.ndarray) -> np.ndarray:
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:
-    labelled, _ = ndimage.label(mask)
+    labelled = numbered_parts(mask)
     sizes = np.bincount(labelled.ravel())
     sizes[0] = 0
     return (labelled == sizes.argmax()) & mask
@@ -132,6 +131,8 @@ def _shortest_links(rings: list[np.ndarray]) -> tuple[list[int], dict[int, tuple
 
     The next ring is always the one closest to those already linked, so a bridge never crosses a third ring.
     """
+    from scipy.spatial import cKDTree
+
     points = np.concatenate(rings)
     owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     place = np.concatenate([np.arange(len(ring)) for ring in rings])

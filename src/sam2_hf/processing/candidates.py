@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
-from sam2_hf.processing.masks import EIGHT_NEIGHBOURS, boxes_of, stability_scores
+from sam2_hf.processing.components import numbered_parts
+from sam2_hf.processing.masks import boxes_of, stability_scores
 
 CROP_EDGE_MARGIN = 20.0  # pixels; a mask that ends so close to a crop's side was cut off by it
 
@@ -51,13 +51,13 @@ def clean_mask(mask: np.ndarray, min_area: float) -> np.ndarray:
     filled = mask | holes
     specks = _small(filled, min_area)
     if filled.any() and not (filled & ~specks).any():
-        parts, _ = ndimage.label(filled, structure=EIGHT_NEIGHBOURS)
+        parts = numbered_parts(filled, corners_join=True)
         return parts == 1 + np.bincount(parts.ravel())[1:].argmax()
     return filled & ~specks
 
 
 def _small(mask: np.ndarray, limit: float) -> np.ndarray:
-    parts, _ = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+    parts = numbered_parts(mask, corners_join=True)
     areas = np.bincount(parts.ravel())
     areas[0] = mask.size + 1
     return (areas < limit)[parts]

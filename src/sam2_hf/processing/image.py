@@ -16,8 +16,11 @@ from transformers.processing_utils import ImagesKwargs, Unpack
 
 from sam2_hf.errors import SourceError
 from sam2_hf.processing import library_generation
+from sam2_hf.processing.late_masks import late_masks
 from sam2_hf.processing.masks import post_process_masks
 from sam2_hf.processing.pixels import split_batch, to_pixels
+
+ASKED_BY_PIPELINE = {"mask_threshold", "reshaped_input_sizes", "binarize"}  # what the library's mask-generation passes
 
 
 class Sam2ImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
@@ -130,6 +133,8 @@ class Sam2ImageProcessor(BaseImageProcessor):
 
     def post_process_masks(self, masks, original_sizes, **kwargs) -> list[Tensor]:
         """`pred_masks` to masks at the pictures' own sizes; see `sam2_hf.processing.masks.post_process_masks`."""
+        if kwargs.keys() == ASKED_BY_PIPELINE and not kwargs["binarize"] and len(masks) == len(original_sizes):
+            return late_masks(masks, original_sizes, kwargs["mask_threshold"])
         return post_process_masks(masks, original_sizes, **kwargs)
 
     # What the library's `mask-generation` pipeline calls

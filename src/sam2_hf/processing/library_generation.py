@@ -11,8 +11,12 @@ from torch import Tensor
 
 from sam2_hf.processing.candidates import ends_at_crop, inclusive_boxes, is_stable
 from sam2_hf.processing.crops import crops_of, layer_grids
+from sam2_hf.processing.late_masks import LateLogits
+from sam2_hf.processing.masks import resize_logits
 from sam2_hf.processing.pixels import to_pixels
 from sam2_hf.processing.suppression import box_suppression
+
+AT_ONCE = 64  # masks at the picture's size that exist together
 
 
 def generate_crop_boxes(
@@ -73,15 +77,25 @@ def filter_masks(
     """
     height, width = (int(side) for side in original_size)
     x0, y0, x1, y1 = (int(side) for side in cropped_box_image)
-    logits, scores = masks.flatten(0, 1), iou_scores.flatten(0, 1)
+    low = masks.low if isinstance(masks, LateLogits) else masks
+    low, scores = low.flatten(0, 1), iou_scores.flatten(0, 1)
     keep = scores > pred_iou_thresh if pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
-    keep &= is_stable(logits, stability_score_thresh, mask_threshold, stability_score_offset)[1]
-    inside = logits[keep] > mask_threshold
-    boxes = inclusive_boxes(inside) + torch.tensor([x0, y0, x0, y0], device=inside.device)
-    whole = ~ends_at_crop(boxes, (x0, y0, x1, y1), (height, width))
-    full = torch.zeros(int(whole.sum()), height, width, dtype=torch.bool)
-    full[:, y0:y1, x0:x1] = inside[whole].cpu()
-    return [run_lengths(mask.numpy()) for mask in full], scores[keep][whole], boxes[whole].float()
+    if stability_score_thresh > 0:  # enlarging cannot raise a logit: these have no stable core
+        keep &= low.flatten(1).amax(dim=1) > mask_threshold + stability_score_offset
+    rles: list[dict] = []
+    kept_scores, kept_boxes = [scores[:0]], [scores.new_zeros(0, 4, dtype=torch.float32)]
+    for part in keep.nonzero()[:, 0].split(AT_ONCE):
+        logits = resize_logits(low[part][:, None], (y1 - y0, x1 - x0))[:, 0]
+        stable = is_stable(logits, stability_score_thresh, mask_threshold, stability_score_offset)[1]
+        inside, part = logits[stable] > mask_threshold, part[stable]
+        boxes = inclusive_boxes(inside) + torch.tensor([x0, y0, x0, y0], device=inside.device)
+        whole = ~ends_at_crop(boxes, (x0, y0, x1, y1), (height, width))
+        full = np.zeros((int(whole.sum()), height, width), dtype=bool)
+        full[:, y0:y1, x0:x1] = inside[whole].cpu().numpy()
+        rles += [run_lengths(mask) for mask in full]
+        kept_scores.append(scores[part[whole]])
+        kept_boxes.append(boxes[whole].float())
+    return rles, torch.cat(kept_scores), torch.cat(kept_boxes)
 
 
 def post_process_for_mask_generation(

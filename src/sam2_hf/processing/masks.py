@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
-EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+from sam2_hf.processing.components import numbered_parts
+
 CLEANED_MARGIN = 10.0  # logits beyond the threshold that filled holes and removed sprinkles get
 FILLED_HOLE_LOGIT = 0.1  # of holes that video fills
 OVERLAP_LOGIT = -10.0  # what a pixel of another object is pushed down to
@@ -100,7 +100,7 @@ def fill_holes(logits: Tensor, max_area: float) -> Tensor:
 
 def small_components(mask: np.ndarray, max_area: float) -> np.ndarray:
     """The part of a bool mask (height, width) in 8-connected components of at most `max_area` pixels."""
-    components, _ = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+    components = numbered_parts(mask, corners_join=True)
     areas = np.bincount(components.ravel())
     areas[0] = areas.max(initial=0) + max_area + 1  # component 0 is everything outside the mask
     return (areas <= max_area)[components]

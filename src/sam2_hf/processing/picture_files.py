@@ -6,8 +6,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.natural_order import natural_key
 from sam2_hf.processing.pixels import open_picture
-from sam2_hf.processing.video import PICTURE_SUFFIXES, natural_key
+from sam2_hf.processing.video import PICTURE_SUFFIXES
 
 LOSSY_FORMATS = ("JPEG", "MPO")
 QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF orientations

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
+
+from sam2_hf.processing.components import numbered_parts
 
 Convention = Literal["edge", "center"]
 RIGHT, DOWN, LEFT, UP = range(4)  # directions of unit edges; the inside is on the right of each
@@ -43,7 +44,7 @@ def mask_rings(mask: np.ndarray, convention: Convention = "edge", tolerance: flo
     if convention not in ("edge", "center"):
         raise ValueError(f"`convention` must be 'edge' or 'center', got {convention!r}")
     mask, corner = _cropped(np.asarray(mask, dtype=bool))
-    numbered, _ = ndimage.label(mask)
+    numbered = numbered_parts(mask)
     outer: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     holes: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     for points, directions in _loops(mask):
@@ -68,7 +69,7 @@ def count_parts(mask: np.ndarray) -> tuple[int, int]:
     beside, below = inside[:, 1:] & inside[:, :-1], inside[1:] & inside[:-1]
     squares = below[:, 1:] & below[:, :-1]
     pairs = np.count_nonzero(beside) + np.count_nonzero(below)
-    parts = ndimage.label(inside)[1]
+    parts = int(numbered_parts(inside).max(initial=0))
     return parts, parts - int(np.count_nonzero(inside) - pairs + np.count_nonzero(squares))  # Euler: parts - holes
 
 

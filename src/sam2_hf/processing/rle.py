@@ -82,7 +82,7 @@ def decode_rle(entry: dict) -> np.ndarray:
         entry = coco.frPyObjects(entry, *entry["size"])
     with warnings.catch_warnings():  # pycocotools 2.0.11 converts arrays in a way that NumPy 2 warns of
         warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
-        return coco.decode(_as_bytes(entry)).astype(bool)
+        return coco.decode(_as_bytes(entry)).view(bool)
 
 
 def _as_bytes(entry: dict) -> dict:

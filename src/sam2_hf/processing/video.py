@@ -1,6 +1,5 @@
 """Frames from anything that holds a video, as one kind of sequence: pictures by number, read when asked for."""
 
-import re
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sam2_hf.errors import DecodeError, SourceError
+from sam2_hf.processing.natural_order import natural_key
 from sam2_hf.processing.pixels import size_of, to_pixels
 from sam2_hf.processing.video_file import VideoFileFrames, camera_frames, live_frames
 
@@ -142,12 +142,6 @@ def folder_frames(folder: Path) -> PictureFrames:
     if not pictures:
         raise SourceError(f"{folder}: no pictures in this folder; frames may be {', '.join(PICTURE_SUFFIXES)}")
     return PictureFrames(sorted(pictures, key=lambda path: natural_key(path.name)))
-
-
-def natural_key(name: str) -> list:
-    """Sorts numbers inside names as numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part.lower()) for part in parts if part]
 
 
 def frames_from(video) -> FrameSource:

@@ -1,8 +1,9 @@
 """What is measured: `EvaluateSettings`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from sam2_hf.errors import ConfigError
+from sam2_hf.errors import ConfigError, SourceError
 from sam2_hf.runs.settings import RunSettings, free
 
 VIDEO_KINDS = {"davis": "davis", "mose": "davis", "lvos": "davis", "ytvos": "davis", "sav": "sav"}
@@ -76,6 +77,16 @@ class EvaluateSettings(RunSettings):
             raise ConfigError("--overwrite with --shard would remove what the other jobs have done")
         if not self.roots:
             raise ConfigError("name the folder of a data set with --root")
+
+    def check_roots(self) -> None:
+        """Refuses folders that are not there, before anything heavy is imported.
+
+        Raises:
+            SourceError: no such folder.
+        """
+        for folder in (*self.roots, *([] if self.pred is None else [self.pred])):
+            if not Path(folder).is_dir():
+                raise SourceError(f"{folder}: there is no such folder")
 
     @property
     def kind(self) -> str:

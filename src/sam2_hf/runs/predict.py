@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers import set_seed
 
 from sam2_hf.disk.whole import write_json
 from sam2_hf.errors import OutputExistsError, Sam2Error
@@ -29,6 +28,7 @@ from sam2_hf.runs.predict_outputs import PROMPTS
 from sam2_hf.runs.predict_plan import PredictPlan, plan_of
 from sam2_hf.runs.predict_records import PictureRecords
 from sam2_hf.runs.predict_settings import PredictSettings
+from sam2_hf.runs.random_numbers import seed_all
 from sam2_hf.runs.settings import in_options
 
 FAILURES = (Sam2Error, ValueError, OverflowError)  # of one picture; a full disk or missing memory ends the run
@@ -86,7 +86,7 @@ def run_plan(
         plan.check()
         model = load_model(settings, plan.folder, keep=settings.resume)
         say(model.line)
-        set_seed(settings.seed)
+        seed_all(settings.seed)
         return _Job(plan, model, say=say, bar=bar, verbose=verbose).run()
 
 

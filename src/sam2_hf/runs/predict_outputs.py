@@ -13,6 +13,7 @@ from sam2_hf.pipelines.records import class_numbers
 from sam2_hf.pipelines.results import ImageResult
 from sam2_hf.pipelines.writing import exports
 from sam2_hf.pipelines.writing.contact_sheet import contact_sheet
+from sam2_hf.pipelines.writing.fast_png import fast_png
 from sam2_hf.runs.predict_settings import PICTURE_FORMATS, SUFFIXES
 
 RESULTS = "results.jsonl"
@@ -64,7 +65,7 @@ class PredictOutputs:
     def write(self, result, name: str) -> list[Path]:
         """Writes the files of one picture, over those of an earlier run; returns them."""
         writers: dict[str, Callable[[Path], object]] = {
-            "overlay": lambda path: _write_picture(path, self.overlay(result)),
+            "overlay": lambda path: write_whole(path, fast_png(self.overlay(result)), overwrite=True),
             "json": lambda path: result.save(path, overwrite=True),
             "masks": lambda path: result.save(path, overwrite=True),
             "contours": lambda path: write_json(path, contours(result)),

@@ -1,9 +1,10 @@
 """What is segmented in pictures, and what is written: `PredictSettings`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sam2_hf.errors import ConfigError, PromptError
+from sam2_hf.errors import ConfigError, PromptError, SourceError
 from sam2_hf.runs.settings import RunSettings, free
 
 SUFFIXES = {"overlay": ".png", "json": ".json", "masks": ".npz", "contours": ".contours.json"}
@@ -86,6 +87,19 @@ class PredictSettings(RunSettings):
                 raise ConfigError(f"{flag} takes {', '.join(known)}, got {unknown!r}")
         if self.end is not None and self.end <= self.start:
             raise ConfigError(f"--end {self.end} must be after --start {self.start}")
+
+    def check_sources(self) -> None:
+        """Refuses a picture that is not there, before anything heavy is imported.
+
+        Raises:
+            SourceError: a source that is neither here nor a pattern, an address, a data set or the standard input.
+        """
+        for source in self.sources:
+            is_named = source == "-" or "://" in source or source.startswith("hub:") or any(c in source for c in "*?[{")
+            if not is_named and not Path(source).exists():
+                raise SourceError(
+                    f"{source}: no picture found; give a file, a folder, a quoted glob, a list, an address or a video"
+                )
 
     def check_asked(self, has_prompts: bool) -> None:
         """Refuses a run that asks for nothing, before anything heavy is imported.

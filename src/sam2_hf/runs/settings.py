@@ -5,10 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from sam2_hf.disk.run_folder import RunFolder
-from sam2_hf.errors import ConfigError
+from sam2_hf.errors import CheckpointError, ConfigError
 
 THRESHOLD_OPTIONS = {"pred_iou_thresh=": "--min-iou ", "stability_score_thresh=": "--min-stability "}
 FREE = "may differ when a run is gone on with"
+
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+def check_model_name(name: str) -> None:
+    """Refuses the name of a file or folder that is not there, before anything heavy is imported.
+
+    Raises:
+        CheckpointError: it can be neither on this machine nor on the Hub.
+    """
+    is_path = name.endswith(WEIGHT_SUFFIXES) or name.startswith((".", "/", "~")) or name.count("/") > 1
+    if is_path and not Path(name).exists():
+        raise CheckpointError(
+            f"{name}: no such file or folder; a model is a Hub id (owner/name), a folder, a weight file, 'embedded' or "
+            "'auto'"
+        )
 
 
 def free(default: Any) -> Any:
@@ -40,6 +57,7 @@ class RunSettings:
     resume: bool = free(False)
 
     def __post_init__(self):
+        check_model_name(self.model)
         if self.resume and self.output is None:
             raise ConfigError("--resume needs --output, the folder of the run to go on with")
         if self.resume and self.overwrite:

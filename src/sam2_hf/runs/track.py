@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers import set_seed
 
 from sam2_hf.disk.run_folder import Inputs, RunFolder
 from sam2_hf.disk.whole import write_json
@@ -24,6 +23,7 @@ from sam2_hf.pipelines.writing.result_lines import WrittenResults
 from sam2_hf.processing.picture_files import pictures_in
 from sam2_hf.runs.interruption import Interruption, status_of
 from sam2_hf.runs.model import RunModel, load_model
+from sam2_hf.runs.random_numbers import seed_all
 from sam2_hf.runs.settings import in_options, next_folder
 from sam2_hf.runs.track_outputs import PROMPTS, RESULTS, STATE, make_sinks, planned
 from sam2_hf.runs.track_passes import EverythingPass, PromptedPass
@@ -158,7 +158,7 @@ def run_plan(
         begun = {source: folder for source, folder in folders.items() if settings.resume and folder.earlier}
         model = load_model(settings, next(iter((begun or folders).values())), keep=bool(begun))
         say(model.line)
-        set_seed(settings.seed)
+        seed_all(settings.seed)
         for source, folder in folders.items():
             if source in begun and folder.earlier.get("status") == "done" and _is_whole(folder, settings):
                 say(f"{source}: was done before")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam2_hf.errors import ConfigError
-from sam2_hf.runs.settings import next_folder
+from sam2_hf.errors import ConfigError, SourceError
+from sam2_hf.runs.settings import check_model_name, next_folder
 
 if TYPE_CHECKING:
     from sam2_hf.training.config import TrainConfig
@@ -62,6 +62,7 @@ class TrainSettings:
 
         Raises:
             ConfigError: the first of it.
+            CheckpointError, SourceError: a model, a file or a folder that is not there.
         """
         if (self.config is None) == (self.dataset is None):
             raise ConfigError("pass either --config FILE, or --dataset KIND with --root FOLDER")
@@ -71,6 +72,12 @@ class TrainSettings:
             raise ConfigError("--resume goes on with a run, --overwrite removes it; pass one of them")
         if self.resume and self.config is None and self.output is None:
             raise ConfigError("--resume needs --output, the folder of the run to go on with")
+        if self.model is not None:
+            check_model_name(self.model)
+        if self.config is not None and not Path(self.config).is_file():
+            raise SourceError(f"{self.config}: there is no such file")
+        if self.dataset is not None and not Path(str(self.root)).is_dir():
+            raise SourceError(f"{self.root}: there is no such folder")
 
     @property
     def base(self) -> Path | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from sam2_hf.pipelines.writing.drawing import Style, captions, colour_of, draw_texts, line_width, outline
+from sam2_hf.pipelines.writing.drawing import Style, captions, colour_of, draw_mask, draw_texts, line_width, outline
 from sam2_hf.processing.prompts import ObjectPrompt
 from tests.pipelines.made_results import HEIGHT, WIDTH, made, shapes
 from tests.tiny import scene
@@ -146,3 +146,42 @@ def test_objects_that_a_class_does_not_tell_apart_are_numbered():
     assert captions(named, style) == ["cat 4", "dog", "cat 2"]
     assert captions(made(shapes()[:1]), style) == [""]  # one object needs no number
     assert captions(several, Style(labels=False)) == ["", "", ""]
+
+
+def plainly(pixels, masks, colours, alpha, line):
+    """Masks one after the other, by the formula: a mean of two colours inside, then pixels within `line` of outside."""
+    pixels = pixels.astype(float)
+    for mask, colour in zip(masks, colours, strict=True):
+        pixels[mask] = np.floor((1 - alpha) * pixels[mask] + alpha * np.array(colour))
+        rim = mask.copy()
+        for row, column in np.argwhere(mask):
+            steps = [(y, x) for y in range(-line, line + 1) for x in range(-line, line + 1) if abs(y) + abs(x) <= line]
+            around = [(row + y, column + x) for y, x in steps]
+            rim[row, column] = any(
+                not (0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and mask[y, x]) for y, x in around
+            )
+        pixels[rim] = colour
+    return pixels
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_overlapping_masks_are_drawn_by_the_plain_formula(alpha):
+    random = np.random.default_rng(1)
+    masks = np.zeros((3, 30, 41), bool)
+    masks[0, 4:25, 0:30], masks[1, 10:30, 20:41] = True, True
+    masks[2] = random.random((30, 41)) > 0.2
+    picture = random.integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    result = made(masks, image=picture)
+    palette = [(255, 0, 7), (13, 200, 90), (0, 0, 255)]
+    found = drawn(result, alpha=alpha, line=2, palette=palette, points=False, labels=False)
+    assert np.abs(found - plainly(picture, masks, palette, alpha, 2)).max() <= 1
+
+
+def test_a_mask_is_drawn_into_an_array_and_nothing_beside_it():
+    picture, mask = scene(30, 40), np.zeros((30, 40), bool)
+    mask[5:12, 8:20] = True
+    before = picture.copy()
+    draw_mask(picture, np.zeros_like(mask), RED, 0.5)
+    assert np.array_equal(picture, before)
+    draw_mask(picture, mask, RED, 1.0)
+    assert (picture[mask] == RED).all() and np.array_equal(picture[~mask], before[~mask])

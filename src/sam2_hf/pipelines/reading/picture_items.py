@@ -9,8 +9,8 @@ from PIL import Image
 
 from sam2_hf.errors import SourceError
 from sam2_hf.pipelines.reading.downloads import download
+from sam2_hf.processing.natural_order import natural_key
 from sam2_hf.processing.pixels import decode_picture, open_picture
-from sam2_hf.processing.video import natural_key
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif", ".jp2")
 

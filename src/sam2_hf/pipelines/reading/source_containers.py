@@ -14,7 +14,6 @@ from PIL import Image
 from sam2_hf.errors import DecodeError, MissingExtraError, SourceError
 from sam2_hf.pipelines.reading.picture_items import PICTURE_SUFFIXES, PictureItem, safe_key
 from sam2_hf.processing.pixels import decode_picture
-from sam2_hf.processing.video_file import VideoFileFrames
 
 HUB = "hub:"
 DEFAULT_SPLIT = "train"
@@ -124,6 +123,8 @@ def video_items(path: Path, key: str, start: int = 0, end: int | None = None, st
     Raises:
         SourceError: it cannot be read, or there is no frame in this range.
     """
+    from sam2_hf.processing.video_file import VideoFileFrames  # brings PyAV along
+
     frames = VideoFileFrames(path)
     chosen = range(len(frames))[start:end:stride]
     if not chosen:

@@ -50,12 +50,10 @@ def overlay(result, style: Style) -> Image.Image:
         pixels = np.full((*result.size, 3), as_colour(style.background), dtype=np.uint8)
     colours = [colour_of(object_id, style.palette) for object_id in result.object_ids]
     line = style.line or line_width((result.size[1], result.size[0]))
-    for mask, colour in zip(result.masks, colours, strict=True):
-        if style.masks:
-            tint(pixels, mask, colour, style.alpha)
-        if style.contours:
-            draw_contour(pixels, mask, colour, line)
     drawn = Image.fromarray(pixels)
+    if style.masks or style.contours:
+        for mask, colour in zip(result.masks, colours, strict=True):
+            _draw_object(drawn, mask, colour, style.alpha if style.masks else None, line if style.contours else None)
     if style.boxes:
         for box, colour in zip(result.boxes, colours, strict=True):
             draw_box(drawn, box, colour, line)
@@ -92,38 +90,61 @@ def line_width(size: tuple[int, int]) -> int:
 
 def draw_mask(picture: np.ndarray, mask: np.ndarray, colour: Colour, alpha: float) -> None:
     """Tints the inside of a mask and draws its outline into `picture` (height, width, 3) uint8, in place."""
-    tint(picture, mask, colour, alpha)
-    draw_contour(picture, mask, colour, line_width(mask.shape[::-1]))
-
-
-def tint(picture: np.ndarray, mask: np.ndarray, colour: Colour, alpha: float) -> None:
-    """Colours the inside of a mask, in place; `alpha` 1 hides what is below."""
     part = _tight(mask)
-    for channel, tone in enumerate(colour):
-        blended = ((1 - alpha) * np.arange(256) + alpha * tone).astype(np.uint8)
-        below = picture[part][..., channel]
-        np.copyto(below, blended[below], where=mask[part])
+    if mask[part].size:
+        drawn = Image.fromarray(picture[part])
+        _draw_object(drawn, mask[part], colour, alpha, line_width(mask.shape[::-1]))
+        picture[part] = np.asarray(drawn)
 
 
-def draw_contour(picture: np.ndarray, mask: np.ndarray, colour: Colour, width: int) -> None:
-    """Draws the inner border of a mask, in place."""
-    part = _tight(mask)
-    picture[part][outline(mask[part], width)] = colour
+def _draw_object(drawn: Image.Image, mask: np.ndarray, colour: Colour, alpha: float | None, line: int | None) -> None:
+    """Tints the inside of a mask with `alpha`, and draws its outline `line` pixels wide; nothing for None.
+
+    All work is done inside the box of the mask. Pillow puts it into the picture: a look-up and a paste with whole
+    numbers are several times as fast as NumPy's indexing.
+    """
+    rows, columns = _tight(mask)
+    if rows.stop == rows.start:
+        return
+    corner = (columns.start, rows.start)
+    inside = np.ascontiguousarray(mask[rows, columns])  # run lengths go down the columns, pictures along the rows
+    if alpha is not None:
+        below = drawn.crop((*corner, columns.stop, rows.stop))
+        drawn.paste(below.point(_blended(colour, alpha)), corner, _stencil(inside))
+    if line is not None:
+        drawn.paste(colour, (*corner, columns.stop, rows.stop), _stencil(outline(inside, line)))
+
+
+def _blended(colour: Colour, alpha: float) -> list[int]:
+    """What becomes of the 256 values of red, of green and of blue; `alpha` 1 hides what is below."""
+    return [int((1 - alpha) * value + alpha * tone) for tone in colour for value in range(256)]
+
+
+def _stencil(mask: np.ndarray) -> Image.Image:
+    return Image.fromarray(mask)  # of one bit: pixels are taken or left, not blended
 
 
 def outline(mask: np.ndarray, width: int) -> np.ndarray:
     """The inner border of a bool mask, `width` pixels thick."""
-    inner = mask.copy()
+    height, across = mask.shape
+    inner, eroded = (np.zeros((height + 2, across + 2), dtype=bool) for _ in range(2))
+    inner[1:-1, 1:-1] = mask
     for _ in range(width):
-        padded = np.pad(inner, 1)
-        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inner
+        middle = eroded[1:-1, 1:-1]
+        np.logical_and(inner[:-2, 1:-1], inner[2:, 1:-1], out=middle)
+        np.logical_and(middle, inner[1:-1, :-2], out=middle)
+        np.logical_and(middle, inner[1:-1, 2:], out=middle)
+        np.logical_and(middle, inner[1:-1, 1:-1], out=middle)
+        inner, eroded = eroded, inner
+    return mask & ~inner[1:-1, 1:-1]
 
 
 def _tight(mask: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns that hold all of a mask; none for an empty one."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else (slice(0), slice(0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def draw_box(image: Image.Image, box: Sequence[float], colour: Colour, line: int) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from sam2_hf.disk.whole import check_free, fitting, write_whole
 from sam2_hf.errors import MissingExtraError
 from sam2_hf.pipelines.writing.drawing import as_colour, colour_of
+from sam2_hf.pipelines.writing.fast_png import fast_png
 from sam2_hf.processing.bridges import edge_polygons
 from sam2_hf.processing.id_pictures import MAX_SHORT_ID, draw_ids, id_image, png_bytes
 from sam2_hf.processing.polygons import Convention, Ring, mask_rings
@@ -32,7 +33,9 @@ def file_bytes(result, path: Path) -> bytes:
     """
     suffix = path.suffix.lower()
     buffer = io.BytesIO()
-    if suffix in SAVED_SUFFIXES:
+    if suffix == ".png":
+        buffer.write(fast_png(result.plot()))
+    elif suffix in SAVED_SUFFIXES:
         result.plot().save(buffer, format=Image.registered_extensions()[suffix])
     elif suffix == ".json":
         buffer.write(f"{result.to_json()}\n".encode())
