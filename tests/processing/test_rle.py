@@ -24,8 +24,10 @@ def test_every_mask_of_ours_passes_as_string_bytes_and_numbers():
         edges = np.flatnonzero(np.diff(column)) + 1
         counts = np.diff([0, *edges, column.size]).tolist()
         numbers = [0, *counts] if column[0] else counts
-        for given in (entry["counts"], entry["counts"].decode(), numbers):
+        for given in (entry["counts"], entry["counts"].decode(), numbers, tuple(numbers), np.array(numbers)):
             assert np.array_equal(decode_rle({"size": list(SIZE), "counts": given}), mask)
+            kept = Masks([{"size": list(SIZE), "counts": given}], SIZE)
+            assert kept.rle[0]["counts"] == entry["counts"].decode() and kept.areas()[0] == mask.sum()
 
 
 LARGE = coco.encode(np.asfortranarray(np.eye(3000, 2000, dtype=np.uint8)))
@@ -42,7 +44,8 @@ def test_large_masks_pass():
         ({"size": [4, 4], "counts": [30, 4]}, "fill 34 of 16 pixels"),
         ({"size": [4, 4], "counts": [20, -4]}, "a run of -4 pixels"),
         ({"size": [4, 4], "counts": [3.5, 12.5]}, "whole numbers"),
-        ({"size": [10**9, 10**9], "counts": [0, 1]}, "fill 1 of 1000000000000000000 pixels"),
+        ({"size": [10**9, 10**9], "counts": [0, 10**18]}, "is too large for run lengths"),
+        ({"size": [2, 2], "counts": [2**62, 2**62, 2**62, 2**62 + 4]}, "fill 18446744073709551620 of 4 pixels"),
         ({"size": [-4, -4], "counts": [16]}, r"is \[height, width\], got \[-4, -4\]"),
         ({"size": [4], "counts": [4]}, r"is \[height, width\]"),
         ({"size": [4, 4], "counts": ""}, "a string or whole numbers"),
