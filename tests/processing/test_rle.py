@@ -1,5 +1,9 @@
 """Run lengths from outside are checked before pycocotools, which checks nothing, sees them."""
 
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco
@@ -83,3 +87,18 @@ def test_polygons_are_pycocotools_own():
 def test_polygons_that_would_take_all_memory_or_crash_are_refused(polygon):
     with pytest.raises(ValueError, match="a polygon"):
         polygons_to_mask([polygon], SIZE)
+
+
+def test_no_memory_for_a_mask_is_an_error_and_no_crash():
+    """Where the C library gets no memory, it writes to address 0: tried in a process with little of it."""
+    code = """
+        import resource
+        from sam2_hf.processing.rle import decode_rle
+        resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+        try:
+            decode_rle({"size": [60000, 60000], "counts": [0, 60000 * 60000]})
+        except MemoryError:
+            print("told")
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "told", ended.stderr

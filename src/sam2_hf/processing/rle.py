@@ -80,11 +80,12 @@ def decode_rle(entry: dict) -> np.ndarray:
 
     Raises:
         ValueError: it is no run-length mask, or its runs do not fill its size.
+        MemoryError: it is too large for this machine.
     """
-    check_rle(entry)
-    with warnings.catch_warnings():  # pycocotools 2.0.11 converts arrays in a way that NumPy 2 warns of
-        warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
-        return coco.decode(_as_bytes(entry)).astype(bool)
+    runs = check_rle(entry)
+    height, width = entry["size"]
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs)  # pycocotools crashes where memory is short
+    return columns.reshape(width, height).T
 
 
 def _as_bytes(entry: dict) -> dict:
@@ -98,8 +99,12 @@ def _as_text(entry: dict) -> str:
     return entry["counts"] if isinstance(entry["counts"], str) else _as_bytes(entry)["counts"].decode("ascii")
 
 
-def check_rle(entry: dict) -> None:
-    """Raises `ValueError` for run lengths that pycocotools would read past their end, or write past the mask's."""
+def check_rle(entry: dict) -> np.ndarray:
+    """Lengths of the runs, (runs,) int64, outside and inside in turn.
+
+    Raises:
+        ValueError: they do not fill the mask; pycocotools would read past their end, or write past the mask's.
+    """
     if not isinstance(entry, dict) or not {"size", "counts"} <= entry.keys():
         raise ValueError(f"a run-length mask is a dictionary with size and counts, got {str(entry)[:80]!r}")
     size = entry["size"]
@@ -114,6 +119,7 @@ def check_rle(entry: dict) -> None:
     filled = sum(runs.tolist()) if (runs > pixels).any() else int(runs.sum())  # 64 bits would begin again at 0
     if filled != pixels:
         raise ValueError(f"the runs of a mask of {size[0]} x {size[1]} fill {filled} of {pixels} pixels")
+    return runs
 
 
 def _runs(counts) -> np.ndarray:
