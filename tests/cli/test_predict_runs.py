@@ -497,12 +497,13 @@ def test_names_as_long_as_a_disk_takes_are_segmented(predict, tree, tmp_path):
 
 
 def test_lines_of_a_list_that_name_nothing_fail_alone(predict, tree, tmp_path):
-    names = ["1.png", "x" * 300 + ".png", "http://[::1/x.png", "absent.png", "sub/1.png"]
+    names = ["1.png", "x" * 300 + ".png", "http://[::1/x.png", "absent.png", "a\0.png", "sub/1.png"]
     (tree / "list.txt").write_text("\n".join(names) + "\n")
     code, stdout, _ = predict(tree / "list.txt", *POINT, "--save", "json", "-o", tmp_path / "out", "--json")
     assert code == 4
     summary = json.loads(stdout)
-    assert (summary["done"], len(summary["failed"])) == (2, 3)
+    assert (summary["done"], len(summary["failed"])) == (2, 4)
+    assert "zero byte" in summary["failed"][repr(names[4])]
     assert "File name too long" in summary["failed"][str(tree / names[1])]
     assert "is no address" in summary["failed"][names[2]]
 
