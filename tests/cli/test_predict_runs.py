@@ -27,6 +27,8 @@ from sam2_hf import Sam2MaskGenerator
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.checkpoints.loading import load
 from sam2_hf.cli.main import run
+from sam2_hf.disk.run_folder import RunFolder
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines import image as image_module
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.results import ImageResult
@@ -453,6 +455,21 @@ def test_what_a_run_reads_is_never_overwritten(predict, tree, tmp_path):
         assert (code, "is read by this run" in stderr) == (7, True)
     assert predict(out / "1.png", *POINT, "-o", out, "--overwrite")[0] == 7
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_model_of_a_run_is_never_removed_by_it(predict, model, tree, tmp_path):
+    """Into the folder of the training that made it, with `--overwrite`."""
+    folder = RunFolder(tmp_path / "trained", "train", {})
+    with folder.locked():
+        folder.begin(keep=False)
+        for file in Path(model).iterdir():
+            write_whole(folder.path / "model" / file.name, file.read_bytes(), overwrite=False)
+        folder.write("done")
+    before = sorted(folder.path.rglob("*"))
+    asked = (tree / "1.png", *POINT, "--model", folder.path / "model", "-o", folder.path, "--overwrite")
+    code, _, stderr = predict(*asked)
+    assert (code, "is read by this run" in stderr) == (7, True)
+    assert sorted(folder.path.rglob("*")) == before
 
 
 def test_second_run_in_the_folder_of_a_running_one_is_refused(predict, tree, tmp_path, monkeypatch, model):
