@@ -14,6 +14,9 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.LayerNorm)
 RELATIVE = 2.0**-23  # one unit in the last place of float32
 CAPABILITY = "ATEN_CPU_CAPABILITY"
 
+for _setting in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # servers of the tests are on this machine
+    os.environ.pop(_setting, None)  # before the library that reads it is imported
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--other-rounding", action="store_true", help="let every layer round differently at each call")

@@ -131,3 +131,17 @@ def test_every_proof_of_the_wish_list_is_a_test():
     for file, name in proofs:
         assert (ROOT / file).exists(), file
         assert not name or f"\ndef {name}(" in (ROOT / file).read_text(), name
+
+
+def test_what_the_documents_import_is_there():
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    lines = [line for path in documents for line in re.findall(r"^(?:from|import) sam2_hf.*$", path.read_text(), re.M)]
+    assert len(lines) > 5
+    for line in lines:
+        exec(line, {})
+
+
+def test_every_file_of_the_package_has_its_line_in_the_architecture():
+    told = (ROOT / "docs" / "architecture.md").read_text()
+    files = {path.stem for path in (ROOT / "src").rglob("*.py") if path.parent.name != "cli"}
+    assert sorted(name for name in files - {"__init__", "__main__"} if name not in told) == []

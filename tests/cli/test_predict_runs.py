@@ -27,6 +27,8 @@ from sam2_hf import Sam2MaskGenerator
 from sam2_hf.assets import EMBEDDED_CHECKPOINT
 from sam2_hf.checkpoints.loading import load
 from sam2_hf.cli.main import run
+from sam2_hf.disk.run_folder import RunFolder
+from sam2_hf.disk.whole import write_whole
 from sam2_hf.pipelines import image as image_module
 from sam2_hf.pipelines.image import segment
 from sam2_hf.pipelines.results import ImageResult
@@ -455,6 +457,21 @@ def test_what_a_run_reads_is_never_overwritten(predict, tree, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_the_model_of_a_run_is_never_removed_by_it(predict, model, tree, tmp_path):
+    """Into the folder of the training that made it, with `--overwrite`."""
+    folder = RunFolder(tmp_path / "trained", "train", {})
+    with folder.locked():
+        folder.begin(keep=False)
+        for file in Path(model).iterdir():
+            write_whole(folder.path / "model" / file.name, file.read_bytes(), overwrite=False)
+        folder.write("done")
+    before = sorted(folder.path.rglob("*"))
+    asked = (tree / "1.png", *POINT, "--model", folder.path / "model", "-o", folder.path, "--overwrite")
+    code, _, stderr = predict(*asked)
+    assert (code, "is read by this run" in stderr) == (7, True)
+    assert sorted(folder.path.rglob("*")) == before
+
+
 def test_second_run_in_the_folder_of_a_running_one_is_refused(predict, tree, tmp_path, monkeypatch, model):
     out, original, ended = tmp_path / "out", predict_methods.FromPrompts.__call__, []
     command = [SCRIPT, "predict", tree / "2.png", *POINT, "--model", model, "-o", out, "--overwrite"]
@@ -497,12 +514,13 @@ def test_names_as_long_as_a_disk_takes_are_segmented(predict, tree, tmp_path):
 
 
 def test_lines_of_a_list_that_name_nothing_fail_alone(predict, tree, tmp_path):
-    names = ["1.png", "x" * 300 + ".png", "http://[::1/x.png", "absent.png", "sub/1.png"]
+    names = ["1.png", "x" * 300 + ".png", "http://[::1/x.png", "absent.png", "a\0.png", "sub/1.png"]
     (tree / "list.txt").write_text("\n".join(names) + "\n")
     code, stdout, _ = predict(tree / "list.txt", *POINT, "--save", "json", "-o", tmp_path / "out", "--json")
     assert code == 4
     summary = json.loads(stdout)
-    assert (summary["done"], len(summary["failed"])) == (2, 3)
+    assert (summary["done"], len(summary["failed"])) == (2, 4)
+    assert "zero byte" in summary["failed"][repr(names[4])]
     assert "File name too long" in summary["failed"][str(tree / names[1])]
     assert "is no address" in summary["failed"][names[2]]
 

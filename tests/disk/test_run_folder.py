@@ -245,3 +245,12 @@ def test_of_many_that_begin_together_one_has_the_folder(tmp_path):
 def test_half_a_line_of_the_journal_is_left_out(tmp_path):
     (tmp_path / ".written").write_text('"a.png"\n"b.p')
     assert written_in(tmp_path) == {"a.png"}
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, message in {"file": "file: is a file", "file/deep": "file: is a file", "link": "link: is a link"}.items():
+        with pytest.raises(OutputExistsError, match=message), RunFolder(tmp_path / name, "predict", {}).locked():
+            pass
+    assert (tmp_path / "file").read_text() == "mine"

@@ -70,6 +70,13 @@ def test_damaged_files_are_refused_by_name(tmp_path, content, message):
         read_prompt_file(tmp_path / "absent.json")
 
 
+def test_a_mask_larger_than_any_picture_is_refused_before_it_takes_memory():
+    mask = {"size": [60000, 60000], "counts": [0, 60000 * 60000]}
+    record = {"schema": "sam2_hf.session/1", "prompts": [{"frame": 0, "object": 1, "list": [{"mask": mask}]}]}
+    with pytest.raises(PromptError, match="prompt 0: a mask of 60000 x 60000 pixels; make it smaller"):
+        requests_of_record(record)
+
+
 def test_entries_of_one_object_and_frame_are_one_prompt():
     """A browser that saves every click as an entry loses none of them."""
     entries = [

@@ -1,6 +1,10 @@
 """What a server may do to us: send too much, or send us elsewhere."""
 
 import io
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -79,3 +83,20 @@ def test_more_than_the_limit_is_refused(server, monkeypatch):
 )
 def test_addresses_of_the_local_network_are_known(url, is_local):
     assert addresses._is_local(url) == is_local
+
+
+def test_nothing_is_asked_where_the_hub_is_switched_off(server):
+    """The error of the library is one of the system, which ends a run over many pictures."""
+    code = f"""
+        from sam2_hf.errors import SourceError
+        from sam2_hf.processing.pixels import open_picture
+        try:
+            open_picture("{server}/a.png")
+        except SourceError as error:
+            print(error)
+    """
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "because HF_HUB_OFFLINE is set; unset it, or pass a file" in told.stdout, told.stderr

@@ -43,3 +43,22 @@ def test_colour_photograph_is_no_mask(tmp_path, suffix):
     for read in (read_binary_mask, read_ids):
         with pytest.raises(SourceError, match="photo"):
             read(tmp_path / f"photo.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_grey_photograph_is_no_mask(tmp_path, suffix):
+    scene_image(60, 90).convert("L").save(tmp_path / f"photo.{suffix}")
+    with pytest.raises(SourceError, match="this is a grey picture"):
+        read_binary_mask(tmp_path / f"photo.{suffix}")
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_several_objects_by_number_are_not_one_mask(tmp_path, mode):
+    """Of the numbers 1 to 3 those above half were taken for the object."""
+    numbers = np.repeat(np.arange(4, dtype=np.uint8), 5)[None].repeat(8, 0)
+    picture = Image.fromarray(numbers)
+    if mode == "P":
+        picture.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+    picture.save(tmp_path / "ids.png")
+    with pytest.raises(SourceError, match="a mask shows one object, this is a picture of the numbers 1, 2, 3"):
+        read_binary_mask(tmp_path / "ids.png")

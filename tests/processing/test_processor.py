@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sam2_hf import Sam2ImageProcessor, Sam2Processor
-from sam2_hf.errors import CheckpointMismatchError
+from sam2_hf.errors import CheckpointError, CheckpointMismatchError
 from tests.tiny import IMAGE_SIZE, micro_config, micro_processor, scene, scene_image
 
 HEIGHT, WIDTH = 60, 90
@@ -236,3 +236,10 @@ def test_arguments_of_the_image_half_are_known_under_their_names_and_as_a_group(
     processor = micro_processor()
     for given in ({"do_normalize": False}, {"images_kwargs": {"do_normalize": False}}, {"device": "cpu"}):
         assert processor(images=scene(60, 90), return_tensors="pt", **given)["pixel_values"].shape == (1, 3, 256, 256)
+
+
+@pytest.mark.parametrize("kind", [Sam2Processor, Sam2ImageProcessor])
+@pytest.mark.parametrize("name", ["embedded", "auto", "sam2.1_hiera_tiny.pt", "weights.safetensors"])
+def test_names_of_load_are_told_apart_from_repositories_at_once(kind, name):
+    with pytest.raises(CheckpointError, match=rf"use sam2_hf\.load\('{name}'\)"):
+        kind.from_pretrained(name)

@@ -1,5 +1,9 @@
 """Run lengths from outside are checked before pycocotools, which checks nothing, sees them."""
 
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco
@@ -24,8 +28,10 @@ def test_every_mask_of_ours_passes_as_string_bytes_and_numbers():
         edges = np.flatnonzero(np.diff(column)) + 1
         counts = np.diff([0, *edges, column.size]).tolist()
         numbers = [0, *counts] if column[0] else counts
-        for given in (entry["counts"], entry["counts"].decode(), numbers):
+        for given in (entry["counts"], entry["counts"].decode(), numbers, tuple(numbers), np.array(numbers)):
             assert np.array_equal(decode_rle({"size": list(SIZE), "counts": given}), mask)
+            kept = Masks([{"size": list(SIZE), "counts": given}], SIZE)
+            assert kept.rle[0]["counts"] == entry["counts"].decode() and kept.areas()[0] == mask.sum()
 
 
 LARGE = coco.encode(np.asfortranarray(np.eye(3000, 2000, dtype=np.uint8)))
@@ -42,7 +48,8 @@ def test_large_masks_pass():
         ({"size": [4, 4], "counts": [30, 4]}, "fill 34 of 16 pixels"),
         ({"size": [4, 4], "counts": [20, -4]}, "a run of -4 pixels"),
         ({"size": [4, 4], "counts": [3.5, 12.5]}, "whole numbers"),
-        ({"size": [10**9, 10**9], "counts": [0, 1]}, "fill 1 of 1000000000000000000 pixels"),
+        ({"size": [10**9, 10**9], "counts": [0, 10**18]}, "is too large for run lengths"),
+        ({"size": [2, 2], "counts": [2**62, 2**62, 2**62, 2**62 + 4]}, "fill 18446744073709551620 of 4 pixels"),
         ({"size": [-4, -4], "counts": [16]}, r"is \[height, width\], got \[-4, -4\]"),
         ({"size": [4], "counts": [4]}, r"is \[height, width\]"),
         ({"size": [4, 4], "counts": ""}, "a string or whole numbers"),
@@ -80,3 +87,18 @@ def test_polygons_are_pycocotools_own():
 def test_polygons_that_would_take_all_memory_or_crash_are_refused(polygon):
     with pytest.raises(ValueError, match="a polygon"):
         polygons_to_mask([polygon], SIZE)
+
+
+def test_no_memory_for_a_mask_is_an_error_and_no_crash():
+    """Where the C library gets no memory, it writes to address 0: tried in a process with little of it."""
+    code = """
+        import resource
+        from sam2_hf.processing.rle import decode_rle
+        resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+        try:
+            decode_rle({"size": [60000, 60000], "counts": [0, 60000 * 60000]})
+        except MemoryError:
+            print("told")
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "told", ended.stderr

@@ -95,7 +95,7 @@ class RunFolder:
             shared: let in others that share it too.
 
         Raises:
-            OutputExistsError: another run is writing there.
+            OutputExistsError: another run is writing there, or there is a file in place of the folder.
         """
         made = [*([self.path] if self._reserved else []), *_make(self.path)]
         lock = FolderLock(self.path, shared)
@@ -307,6 +307,10 @@ def _files_at(path: Path) -> list[Path]:
 def _make(folder: Path) -> list[Path]:
     """Makes a folder with its parents; returns those that were not there, the deepest first."""
     made = [entry for entry in (folder, *folder.parents) if not entry.exists()]
+    for entry in (folder, *folder.parents):
+        if not entry.is_dir() and (entry.exists() or entry.is_symlink()):
+            what = "is a file" if entry.exists() else "is a link to nothing"
+            raise OutputExistsError(f"{entry}: {what}, where a folder is to be; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     return made
 

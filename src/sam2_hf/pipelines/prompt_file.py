@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sam2_hf.errors import PromptError
 from sam2_hf.pipelines.writing.drawing import colour_of
 from sam2_hf.processing.prompts import ObjectPrompt
 from sam2_hf.processing.requests import prompt_of_object
-from sam2_hf.processing.rle import decode_rle
+from sam2_hf.processing.rle import check_rle, decode_rle
 
 SCHEMA = "sam2_hf.session/1"
 IDS = (int, str)
@@ -144,9 +145,14 @@ def _check_entry(where: str, entry, kinds: dict) -> None:
 
 def _mask_of(index: int, rle) -> np.ndarray:
     try:
-        return decode_rle(rle)
-    except Exception as error:  # each part of pycocotools raises its own kinds for damaged run lengths
+        runs = check_rle(rle)
+    except ValueError as error:
         raise PromptError(f"prompt {index}: the mask is not COCO run lengths ({error})") from error
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and int(runs.sum()) > 2 * most:  # where Pillow refuses pictures
+        size = " x ".join(map(str, rle["size"]))
+        raise PromptError(f"prompt {index}: a mask of {size} pixels; make it smaller, a mask may have any size")
+    return decode_rle(rle)
 
 
 def _read_list(index: int, entries: list[dict]) -> ObjectPrompt:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit
 
 from huggingface_hub import get_session
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from sam2_hf.errors import SourceError
 
@@ -21,7 +22,8 @@ def opened_address(url: str, headers: dict[str, str] | None = None) -> Iterator:
     """The response behind an address, to be streamed, after redirects.
 
     Raises:
-        SourceError: no answer within 30 seconds, too many redirects, or one from elsewhere into this machine's network.
+        SourceError: no answer within 30 seconds, too many redirects, one from elsewhere into this machine's network, or
+            HF_HUB_OFFLINE is set.
     """
     address, is_local = url, _is_local(url)
     try:
@@ -38,6 +40,10 @@ def opened_address(url: str, headers: dict[str, str] | None = None) -> Iterator:
                 address = urljoin(address, response.headers["location"])
             if not address.startswith(WEB):
                 raise SourceError(f"{url}: leads to {address!r}, which is no web address")
+    except OfflineModeIsEnabled as error:
+        raise SourceError(
+            f"{url}: is not asked for, because HF_HUB_OFFLINE is set; unset it, or pass a file"
+        ) from error
     except (SourceError, OSError):
         raise
     except Exception as error:  # refused, unknown host, timeout: the kinds belong to the HTTP library in use

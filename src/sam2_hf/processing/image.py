@@ -4,6 +4,8 @@ The resize works on float values with antialiasing (resizing 8-bit values rounds
 GPU stay there.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,13 +16,15 @@ from transformers.image_processing_utils import BaseImageProcessor, get_size_dic
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs, Unpack
 
-from sam2_hf.errors import SourceError
+from sam2_hf.errors import CheckpointError, SourceError
 from sam2_hf.processing import library_generation
 from sam2_hf.processing.late_masks import late_masks
 from sam2_hf.processing.masks import post_process_masks
 from sam2_hf.processing.pixels import split_batch, to_pixels
 
 ASKED_BY_PIPELINE = {"mask_threshold", "reshaped_input_sizes", "binarize"}  # what the library's mask-generation passes
+KNOWN_TO_LOAD = ("embedded", "auto")  # names of `sam2_hf.load`
+WEIGHT_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
 
 class Sam2ImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
@@ -55,6 +59,16 @@ class Sam2ImageProcessor(BaseImageProcessor):
     do_rescale = True
     do_normalize = True
     do_convert_rgb = True
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As in any image processor of the library, from a folder or a Hub repository.
+
+        Raises:
+            CheckpointError: the name of a weight file, or one that `sam2_hf.load` knows.
+        """
+        check_is_repository(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def __init__(self, **kwargs: Unpack[Sam2ImageProcessorKwargs]):
         super().__init__(**kwargs)
@@ -150,6 +164,16 @@ class Sam2ImageProcessor(BaseImageProcessor):
     def post_process_for_mask_generation(self, all_masks, all_scores, all_boxes, crops_nms_thresh: float = 0.7):
         """What is left after suppression; see `sam2_hf.processing.library_generation`."""
         return library_generation.post_process_for_mask_generation(all_masks, all_scores, all_boxes, crops_nms_thresh)
+
+
+def check_is_repository(name) -> None:
+    """Raises `CheckpointError` for a name that `sam2_hf.load` takes and `from_pretrained` does not."""
+    name = str(name or "")
+    if (name in KNOWN_TO_LOAD or name.endswith(WEIGHT_SUFFIXES)) and not Path(name).is_dir():
+        raise CheckpointError(
+            f"{name}: from_pretrained takes a folder or a Hub repository; use sam2_hf.load({name!r}), which returns "
+            "model, processor and a line that says which it is"
+        )
 
 
 def _rescale(picture: Tensor, factor: float) -> Tensor:

@@ -13,6 +13,8 @@ from sam2_hf.processing.video import PICTURE_SUFFIXES
 LOSSY_FORMATS = ("JPEG", "MPO")
 QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF orientations
 JPEG_NOISE = 48  # how far black and white may be off around an edge
+DARKEST_WHITE = 128  # of masks with soft edges
+MOST_GREY = 0.25  # of the pixels of a mask, at its edges
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -69,26 +71,31 @@ def read_ids(path: Path) -> np.ndarray:
 def read_binary_mask(path: str | Path) -> np.ndarray:
     """One mask in a picture file or behind an address, (height, width) bool.
 
-    Of two numbers, one of which is 0, or of a palette, what is not 0 is inside; of other grey pictures what is brighter
-    than half.
+    Of one number, or of two with 0, what is not 0 is inside; of grey pictures with soft edges what is brighter than
+    half.
 
     Raises:
-        SourceError: there is no such file, or it is a colour picture.
+        SourceError: there is no such file, or it shows colours, several objects by their numbers, or a grey scene.
         DecodeError: it is damaged.
     """
     picture = open_picture(path)
-    if picture.mode in ("P", "1"):
-        return np.asarray(picture) > 0
-    values = np.asarray(picture.convert("RGB") if picture.mode not in ("L", "I", "I;16") else picture)
+    has_numbers = picture.mode in ("P", "1", "L", "I", "I;16")
+    values = np.asarray(picture if has_numbers else picture.convert("RGB"))
     if values.ndim == 3:
         spread = values.astype(int).max(axis=2) - values.min(axis=2)
         if spread.max(initial=0) > JPEG_NOISE:
             raise SourceError(f"{path}: a mask is black and white, this is a colour picture")
         values = values[..., 0]
     found = np.unique(values)
-    if len(found) <= 2 and (len(found) == 0 or found[0] == 0):
+    if len(found) < 2 or (len(found) == 2 and found[0] == 0):
         return values > 0
-    return values >= values.max() / 2
+    if picture.mode == "P" or found[-1] < DARKEST_WHITE:
+        numbers = ", ".join(map(str, found[found != 0][:4].tolist())) + (", ..." if (found != 0).sum() > 4 else "")
+        raise SourceError(f"{path}: a mask shows one object, this is a picture of the numbers {numbers}")
+    noise = JPEG_NOISE / 255 * float(found[-1])
+    if np.mean((values > noise) & (values < found[-1] - noise)) > MOST_GREY:
+        raise SourceError(f"{path}: a mask is black and white, this is a grey picture")
+    return values >= found[-1] / 2
 
 
 def _black_and_white(path: Path, values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, Proces
 
 from sam2_hf.errors import CheckpointMismatchError, PromptError
 from sam2_hf.modeling.configuration import Sam2Config
-from sam2_hf.processing.image import Sam2ImageProcessor, Sam2ImageProcessorKwargs
+from sam2_hf.processing.image import Sam2ImageProcessor, Sam2ImageProcessorKwargs, check_is_repository
 from sam2_hf.processing.masks import post_process_masks
 from sam2_hf.processing.prompts import (
     PAD,
@@ -84,8 +84,10 @@ class Sam2Processor(ProcessorMixin):
         """Loads a processor from a folder or a Hub repository, whatever SAM 2 class wrote it.
 
         Raises:
+            CheckpointError: the name of a weight file, or one that `sam2_hf.load` knows.
             CheckpointMismatchError: the picture size in the processor's file contradicts the model's configuration.
         """
+        check_is_repository(pretrained_model_name_or_path)
         loading = {key: kwargs[key] for key in _LOADING_KWARGS if key in kwargs}
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if "size" not in kwargs:

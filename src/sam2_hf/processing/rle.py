@@ -7,6 +7,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 GIBIBYTE = 2**30
+MOST_PIXELS = 2**32 - 1  # pycocotools counts runs in 32 bits
 FARTHEST = 10  # sides of the picture that a polygon's corner may lie outside; beyond, pycocotools asks for all memory
 
 
@@ -14,16 +15,19 @@ class Masks(Sequence):
     """N masks of one size, kept as run lengths.
 
     `masks[i]` is a bool array (height, width), decoded on demand; `masks.rle` are the COCO dictionaries
-    `{"size": [height, width], "counts": str}`, column by column.
+    `{"size": [height, width], "counts": str}`, column by column; counts may be given as bytes or numbers too.
+
+    Raises:
+        ValueError: it is no run-length mask, its runs do not fill its size, or that is not the size of the others.
     """
 
     def __init__(self, rle: Sequence[dict], size: tuple[int, int]):
-        self.rle = tuple({"size": list(entry["size"]), "counts": entry["counts"]} for entry in rle)
-        self.size = size
-        for entry in self.rle:
+        for entry in rle:
             check_rle(entry)
             if tuple(entry["size"]) != tuple(size):
                 raise ValueError(f"a mask has size {tuple(entry['size'])}, the picture {tuple(size)}")
+        self.rle = tuple({"size": list(entry["size"]), "counts": _as_text(entry)} for entry in rle)
+        self.size = size
 
     @classmethod
     def from_dense(cls, masks: np.ndarray, size: tuple[int, int]) -> "Masks":
@@ -76,22 +80,31 @@ def decode_rle(entry: dict) -> np.ndarray:
 
     Raises:
         ValueError: it is no run-length mask, or its runs do not fill its size.
+        MemoryError: it is too large for this machine.
     """
-    check_rle(entry)
-    if isinstance(entry["counts"], list):
-        entry = coco.frPyObjects(entry, *entry["size"])
-    with warnings.catch_warnings():  # pycocotools 2.0.11 converts arrays in a way that NumPy 2 warns of
-        warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
-        return coco.decode(_as_bytes(entry)).view(bool)
+    runs = check_rle(entry)
+    height, width = entry["size"]
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs)  # pycocotools crashes where memory is short
+    return columns.reshape(width, height).T
 
 
 def _as_bytes(entry: dict) -> dict:
-    counts = entry["counts"]
-    return {"size": entry["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+    counts, size = entry["counts"], list(entry["size"])
+    if isinstance(counts, (list, tuple, np.ndarray)):
+        return coco.frPyObjects({"size": size, "counts": np.asarray(counts).tolist()}, *size)
+    return {"size": size, "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
 
 
-def check_rle(entry: dict) -> None:
-    """Raises `ValueError` for run lengths that pycocotools would read past their end, or write past the mask's."""
+def _as_text(entry: dict) -> str:
+    return entry["counts"] if isinstance(entry["counts"], str) else _as_bytes(entry)["counts"].decode("ascii")
+
+
+def check_rle(entry: dict) -> np.ndarray:
+    """Lengths of the runs, (runs,) int64, outside and inside in turn.
+
+    Raises:
+        ValueError: they do not fill the mask; pycocotools would read past their end, or write past the mask's.
+    """
     if not isinstance(entry, dict) or not {"size", "counts"} <= entry.keys():
         raise ValueError(f"a run-length mask is a dictionary with size and counts, got {str(entry)[:80]!r}")
     size = entry["size"]
@@ -101,8 +114,12 @@ def check_rle(entry: dict) -> None:
     runs, pixels = _runs(entry["counts"]), int(size[0]) * int(size[1])
     if (runs < 0).any():
         raise ValueError(f"a run-length mask has a run of {runs.min()} pixels")
-    if int(runs.sum()) != pixels:
-        raise ValueError(f"the runs of a mask of {size[0]} x {size[1]} fill {int(runs.sum())} of {pixels} pixels")
+    if pixels > MOST_PIXELS:
+        raise ValueError(f"a mask of {size[0]} x {size[1]} pixels is too large for run lengths ({MOST_PIXELS} pixels)")
+    filled = sum(runs.tolist()) if (runs > pixels).any() else int(runs.sum())  # 64 bits would begin again at 0
+    if filled != pixels:
+        raise ValueError(f"the runs of a mask of {size[0]} x {size[1]} fill {filled} of {pixels} pixels")
+    return runs
 
 
 def _runs(counts) -> np.ndarray:

@@ -54,6 +54,7 @@ class PredictPlan:
                 *(_file_of(item.source) for item in self.pictures.known),
                 *(source for source in self.settings.sources if is_here(source) and Path(source).is_file()),
                 *self.read,
+                self.settings.model,
             ),
         )
 

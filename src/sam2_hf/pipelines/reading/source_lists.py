@@ -112,13 +112,16 @@ def _box(cells: list[str], path: Path, number: int) -> tuple[float, ...]:
 
 def _items(names: list[str], folder: Path, offline: bool) -> list[PictureItem]:
     """Items with keys below what their paths have in common, if they are not below the list's folder."""
-    paths = {name: _path(name, folder) for name in names if not name.startswith(WEB)}
+    paths = {name: _path(name, folder) for name in names if not name.startswith(WEB) and "\0" not in name}
     root = _root(list(paths.values()), folder)
     items = []
     for name in names:
         if name in paths:
             key = paths[name].resolve().relative_to(root).as_posix()
             items.append(file_item(paths[name], key))
+        elif "\0" in name:
+            problem = SourceError(f"{name!r}: is no name of a file, it has a zero byte in it; write one path per line")
+            items.append(failing_item(repr(name), repr(name), problem))
         else:
             items.append(_web_item(name, offline))
     return items
@@ -139,6 +142,7 @@ def _path(name: str, folder: Path) -> Path:
 
 
 def _root(paths: list[Path], folder: Path) -> Path:
+    """The folder of the list, or if not all pictures are below it, the deepest that they are all below."""
     resolved = [path.resolve() for path in paths]
     if all(folder.resolve() in path.parents for path in resolved):
         return folder.resolve()
