@@ -17,7 +17,8 @@ from tests.tiny import micro_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FIRST = ("embedded-1", "embedded-2", "embedded-3", "embedded-4", "embedded-5")
-SECOND = ("embedded-6", "embedded-7", "embedded-8", "embedded-9", "embedded-10", "embedded-gpu", "embedded-gpu-wide")
+SECOND = ("embedded-6", "embedded-7", "embedded-8", "embedded-9", "embedded-10", "embedded-11")
+SECOND += ("embedded-gpu", "embedded-gpu-wide")
 HELD_CLIPS = ("cows", "motocross-jump", "elephant", "dance-jump")
 SIZE = (32, 44)
 
