@@ -75,3 +75,14 @@ def test_it_follows_the_object_of_the_demo(model, processor):
     overlaps = [region_similarity(frame.masks[0].numpy(), ids[frame.frame_index] == 3) for frame in session.propagate()]
     still = [region_similarity(ids[0] == 3, truth == 3) for truth in ids]
     assert np.mean(overlaps) > np.mean(still) + 0.1
+
+
+def test_the_librarys_image_model_loads_it():
+    """Its video model does not: it holds memory to 64 channels. README says both."""
+    from transformers import Sam2Model as NativeModel
+    from transformers import Sam2VideoModel as NativeVideoModel
+
+    _, found = NativeModel.from_pretrained(EMBEDDED_CHECKPOINT, output_loading_info=True)
+    assert not found["missing_keys"] and not found["mismatched_keys"]
+    with pytest.raises(RuntimeError, match="mismatched"):
+        NativeVideoModel.from_pretrained(EMBEDDED_CHECKPOINT)
