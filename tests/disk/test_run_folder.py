@@ -254,3 +254,15 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
         with pytest.raises(OutputExistsError, match=message), RunFolder(tmp_path / name, "predict", {}).locked():
             pass
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_run_of_another_command_is_never_overwritten(tmp_path):
+    training = RunFolder(tmp_path / "out", "train", {})
+    with training.locked():
+        training.check(overwrite=False, resume=False)
+        training.begin(keep=False)
+        training.write("done")
+    other = RunFolder(tmp_path / "out", "predict", {})
+    for how in ({"overwrite": True, "resume": False}, {"overwrite": False, "resume": True}):
+        with pytest.raises(OutputExistsError, match="holds a run of `train`, not of `predict`"):
+            other.check(**how)

@@ -42,3 +42,14 @@ def test_a_mask_that_was_given_is_sure_and_an_empty_one_says_absent():
     assert (adopted.mask_logits[0, 1:3, 1:3] > 0).all() and (adopted.mask_logits[1] < 0).all()
     assert adopted.object_score_logits[0] > 0 > adopted.object_score_logits[1]
     assert adopted.object_pointers.tolist() == [[1, 1, 1], [-1, -1, -1]]
+
+
+def test_a_mask_too_thin_for_any_cell_keeps_the_cells_that_it_runs_through():
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[0, :, 30, 10:50] = 1  # a line, one pixel of the sixteen of a cell
+    masks[1, :, 8:40, 8:40] = 1
+    adopted = adopt_masks(masks, torch.ones(2, 3), torch.full((1, 3), -1.0), 16)
+    found = adopted.mask_logits > 0
+    assert found[0].any(dim=0).sum() >= 9 and found[0].any(dim=1).sum() <= 2
+    alone = adopt_masks(masks[1:], torch.ones(1, 3), torch.full((1, 3), -1.0), 16)
+    assert torch.equal(found[1], alone.mask_logits[0] > 0) and 64 <= found[1].sum() <= 81

@@ -344,6 +344,13 @@ def test_mask_prompt_is_shown_as_it_is(parts, frames):
     assert (inside != (mask > 0)).mean() < 0.05 and shown.iou_scores[0] == 1
 
 
+def test_an_id_that_equals_nothing_is_refused(parts, frames):
+    session = Sam2InferenceSession(*parts, frames)
+    with pytest.raises(PromptError, match="NaN"):
+        session.add_prompt(frame_index=0, object_id=float("nan"), points=[[10, 10]])
+    assert session.object_ids == ()
+
+
 def test_ids_may_be_anything_hashable(parts, frames):
     session = session_of(parts, frames[:2])
     click(session, object_id="cat", at=(30, 20)), click(session, object_id=np.int64(5), at=(60, 20))

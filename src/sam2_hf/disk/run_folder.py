@@ -175,12 +175,12 @@ class RunFolder:
     # Parts
 
     def _check_run(self, overwrite: bool, resume: bool) -> None:
+        if resume and not self.earlier:
+            raise OutputExistsError(f"{self.path}: there is no run to resume; leave out --resume")
+        if self.earlier and (resume or overwrite) and self.earlier["command"] != self.command:
+            found = f"holds a run of `{self.earlier['command']}`, not of `{self.command}`"
+            raise OutputExistsError(f"{self.path}: {found}; choose another --output")
         if resume:
-            if not self.earlier:
-                raise OutputExistsError(f"{self.path}: there is no run to resume; leave out --resume")
-            if self.earlier["command"] != self.command:
-                found = f"holds a run of `{self.earlier['command']}`, not of `{self.command}`"
-                raise OutputExistsError(f"{self.path}: {found}; choose another --output")
             self.require_same(self.earlier["options"], self.options)
         elif self.earlier and not overwrite:
             raise OutputExistsError(f"{self.path}: holds a run already; pass --overwrite, --resume or another --output")

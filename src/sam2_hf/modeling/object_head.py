@@ -10,6 +10,7 @@ from sam2_hf.modeling.configuration import MASK_AS_LOGITS_BIAS, MASK_AS_LOGITS_S
 from sam2_hf.modeling.outputs import MaskPrediction, ObjectPrediction
 
 NO_OBJECT_LOGIT = -1024.0  # every pixel of a mask that is known to be absent
+THIN_LOGIT = 1.0  # of cells that a thin mask runs through without filling half of them
 SURE_OBJECT_SCORE = 10.0  # of a mask that the user gave; negative where it is empty
 
 PointerOf = Callable[[Tensor, Tensor], Tensor]
@@ -46,6 +47,9 @@ def adopt_masks(masks: Tensor, pointers: Tensor, no_object_pointer: Tensor, low_
     logits = masks.float() * MASK_AS_LOGITS_SCALE + MASK_AS_LOGITS_BIAS
     low_res = F.interpolate(logits, (low_res_size, low_res_size), mode="bilinear", align_corners=False, antialias=True)
     is_there = masks.flatten(1).any(dim=1)
+    highest = low_res.amax(dim=(-2, -1), keepdim=True)  # a mask too thin for any cell keeps those that it fills most
+    is_thin = is_there[:, None, None, None] & (highest <= 0)
+    low_res = torch.where(is_thin & (low_res >= (highest + MASK_AS_LOGITS_BIAS) / 2), THIN_LOGIT, low_res)
     return ObjectPrediction(
         mask_logits=low_res[:, 0],
         iou_scores=torch.ones_like(is_there, dtype=torch.float32),

@@ -55,4 +55,6 @@ def plain_id(object_id) -> Hashable:
     object_id = object_id.item() if hasattr(object_id, "item") else object_id
     if not isinstance(object_id, Hashable):
         raise PromptError(f"`object_id` is {object_id!r}, but it must be hashable: a number or a name")
+    if object_id != object_id:
+        raise PromptError("`object_id` is not a number (NaN), which equals nothing, not even itself; give it a name")
     return object_id
