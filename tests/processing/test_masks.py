@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from sam2_hf.processing.masks import (
     boxes_of,
     clean_logits,
+    fill_holes,
     post_process_masks,
     small_components,
     stability_scores,
@@ -46,6 +47,14 @@ def test_holes_up_to_the_limit_are_filled_and_larger_ones_stay():
     assert bool((cleaned[..., 4:6, 4:6] == 10.0).all())
     assert torch.equal(cleaned[..., 8:12, 8:12], logits[..., 8:12, 8:12])
     assert torch.equal(clean_logits(logits, 0.0, max_hole_area=3, max_sprinkle_area=0), logits)
+
+
+def test_holes_of_a_video_are_whatever_is_not_above_zero():
+    logits = torch.full((1, 8, 8), 2.0)
+    logits[0, 2, 2], logits[0, 5, 5] = -0.5, 0.0
+    filled = fill_holes(logits, 4)
+    assert (filled > 0).all()
+    assert torch.equal(filled[logits > 0], logits[logits > 0])
 
 
 def test_sprinkles_up_to_the_limit_are_removed():
