@@ -28,6 +28,13 @@ def test_table_and_json_are_written(tmp_path):
     assert (tmp_path / "b.md").read_text().startswith("cpu")
 
 
+def test_a_model_that_the_peer_cannot_load_is_named(tmp_path):
+    model = saved_micro(tmp_path / "model", image_size=64)
+    asked = run("--model", model, "--peer", "transformers", *SHORT)
+    assert asked.exit_code != 0
+    assert "loads models with 64 memory channels only, this one has" in (asked.output + str(asked.exception))
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -19,6 +19,7 @@ from sam2_hf.tracking.records import Direction
 from sam2_hf.tracking.session import Sam2InferenceSession
 
 PEERS = ("transformers", "none")
+PEER_CHANNELS = 64  # of spatial memory, fixed in the library's classes
 POINTS_PER_BATCH = 64  # as our generator asks
 REMEMBERED = 15  # tracked frames behind the first one: as many maps and pointers as a frame ever looks at
 
@@ -212,8 +213,18 @@ def check_peer(name: str) -> None:
 
 
 def contenders_of(ours: Ours, peer: str, folder: Path, dtype: torch.dtype) -> list[Contender]:
-    """Ours, and the peer of that name with our weights, which go through a folder."""
+    """Ours, and the peer of that name with our weights, which go through a folder.
+
+    Raises:
+        ConfigError: there is no such peer, or it cannot load a model of this form.
+    """
     check_peer(peer)
+    channels = ours.model.config.memory_encoder_output_channels
+    if peer == "transformers" and channels != PEER_CHANNELS:
+        raise ConfigError(
+            f"transformers loads models with {PEER_CHANNELS} memory channels only, this one has {channels}; "
+            "measure a release with --size, or this model alone with --peer none"
+        )
     return [ours, Transformers(ours, folder, dtype)] if peer == "transformers" else [ours]
 
 
