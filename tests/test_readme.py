@@ -72,7 +72,7 @@ def shown_commands() -> list[str]:
     return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in shown))
 
 
-# These have tests of their own: a large file, half a minute of tracing, a peer that loads no model as small as this one.
+# These have tests of their own: a large file, half a minute of tracing, a peer that loads no model as small as this
 ELSEWHERE = ("sam2-hf convert", "sam2-hf export", "sam2-hf benchmark")
 
 

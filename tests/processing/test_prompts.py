@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sam2_hf.errors import PromptError
-from sam2_hf.processing.prompts import PAD, mask_logits_of, read_prompts, video_mask
+from sam2_hf.processing.prompts import PAD, ObjectPrompt, mask_logits_of, read_prompts, video_mask
 from tests.tiny import micro_processor, scene
 
 NAN, INF = float("nan"), float("inf")
@@ -201,3 +201,8 @@ def test_thin_masks_stay_where_they_are_and_are_not_absent(size, width):
     dot[450, 600] = 1
     assert video_mask(dot, size).any()
     assert not video_mask(np.zeros((900, 1200)), size).any()
+
+
+def test_fractions_become_pixels_of_width_and_height():
+    prompt = ObjectPrompt(points=[[0.5, 0.25]], labels=[1], box=[0.1, 0.2, 0.5, 1.0]).in_pixels((40, 200))
+    assert prompt.points == [[100, 10]] and prompt.box == pytest.approx([20, 8, 100, 40])
