@@ -19,6 +19,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from sam2_hf.errors import MissingWeightsError
+from sam2_hf.modeling.compiling import compilable
 from sam2_hf.modeling.configuration import Sam2Config, as_sam2_config
 from sam2_hf.modeling.layers import MLP, Remembered
 from sam2_hf.modeling.mask_decoder import Sam2MaskDecoder
@@ -153,6 +154,12 @@ class Sam2Verbs(Sam2PreTrainedModel):
             (rows, memory_channels, height / 16, width / 16).
         """
         self.require_memory()
+        return self._memorize(features.image_embedding, mask_logits, object_score_logits, is_prompted)
+
+    @compilable(image_embedding=(0,), mask_logits=(0,), object_score_logits=(0,), is_prompted=(0,))
+    def _memorize(
+        self, image_embedding: Tensor, mask_logits: Tensor, object_score_logits: Tensor, is_prompted: Tensor
+    ) -> Tensor:
         size = (self.config.image_size, self.config.image_size)
         logits = mask_logits.float()
         if tuple(logits.shape[-2:]) != size:
@@ -160,7 +167,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         binarise = is_prompted[:, None, None, None] & (not self.training)
         masks = torch.where(binarise, (logits > 0).float(), logits.sigmoid())
         masks = masks * self.config.sigmoid_scale_for_mem_enc + self.config.sigmoid_bias_for_mem_enc
-        memory = self.memory_encoder(features.image_embedding, masks.to(features.image_embedding.dtype))
+        memory = self.memory_encoder(image_embedding, masks.to(image_embedding.dtype))
         if self.config.enable_occlusion_spatial_embedding:
             is_absent = (object_score_logits <= 0).to(memory.dtype)  # (rows, 1)
             memory = memory + (is_absent * self.occlusion_spatial_embedding_parameter)[..., None, None]
