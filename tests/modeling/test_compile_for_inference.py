@@ -191,6 +191,15 @@ def test_compiling_is_taken_back(model):
     assert graphs.made == 0
 
 
+def test_only_the_parts_that_were_named_are_compiled(model):
+    graphs = Graphs()
+    other = copy.deepcopy(model).compile_for_inference(["prompt_encoder"], backend=graphs)
+    torch.testing.assert_close(clicks(other, 1, 1), clicks(model, 1, 1), **CLOSE)
+    assert graphs.made == 1
+    with pytest.raises(ValueError, match=r"'decoder'; `parts` are any of .*mask_decoder"):
+        other.compile_for_inference("decoder")
+
+
 def test_other_settings_compile_anew_and_unknown_ones_change_nothing(model):
     first, second = Graphs(), Graphs()
     other = copy.deepcopy(model).compile_for_inference(backend=first).compile_for_inference(backend=second)

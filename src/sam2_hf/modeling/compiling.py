@@ -7,7 +7,7 @@ nothing of it.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", "memory_attention", "memory_encoder")
 COMPILED = "_compiled_parts"  # the attribute of a module whose parts are compiled
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")  # results lie in memory that the next run writes into
 
@@ -56,12 +57,13 @@ class CompiledParts:
         return CompiledParts, ()
 
 
-def compilable(**free: tuple[int, ...]) -> Callable:
+def compilable(part: str, **free: tuple[int, ...]) -> Callable:
     """A method that takes tensors, by position, and gives tensors, so that a model can compile it.
 
     It gets keyword arguments of the library where it is not compiled, and none where it is.
 
     Args:
+        part: which of `PARTS` it belongs to; all such methods of a module belong to one.
         free: the axes of each tensor whose sizes change from call to call, by the tensor's name.
     """
 
@@ -78,7 +80,7 @@ def compilable(**free: tuple[int, ...]) -> Callable:
                 arguments = tuple(map(_marked, arguments, axes))
             return _run(parts, method.__name__, arguments)
 
-        call.is_compilable = True  # type: ignore[attr-defined]
+        call.compiled_with = part  # type: ignore[attr-defined]
         return call
 
     return decorate
@@ -97,17 +99,18 @@ def is_compiled(module: nn.Module, kwargs: dict) -> bool:
     return is_used and not (torch.is_grad_enabled() or module.training or any(kwargs.values()))
 
 
-def compile_parts(model: nn.Module, settings: CompileSettings) -> None:
-    """Compiles every such method of a model's modules; those that are compiled in the same way stay as they are."""
+def compile_parts(model: nn.Module, settings: CompileSettings, parts: Collection[str] = PARTS) -> None:
+    """Compiles these parts of a model and no others; what is compiled in the same way stays as it is."""
     made = {}
     for module in model.modules():
-        names = _compilable_methods(type(module))
-        old = module.__dict__.get(COMPILED)
-        if names and not (old is not None and old.methods and old.settings == settings):
-            methods = {name: settings.compile(_unwrapped(module, name)) for name in names}
-            made[module] = CompiledParts(settings, methods)
-    for module, parts in made.items():  # all of them, or none
-        module.__dict__[COMPILED] = parts
+        old: CompiledParts | None = module.__dict__.get(COMPILED)
+        kept = old.methods if old is not None and old.settings == settings else {}
+        names = _compilable_methods(type(module), parts)
+        made[module] = {name: kept.get(name) or settings.compile(_unwrapped(module, name)) for name in names}
+    uncompile_parts(model)  # all of them are made, or nothing changes
+    for module, methods in made.items():
+        if methods:
+            module.__dict__[COMPILED] = CompiledParts(settings, methods)
 
 
 def uncompile_parts(model: nn.Module) -> None:
@@ -116,8 +119,9 @@ def uncompile_parts(model: nn.Module) -> None:
         module.__dict__.pop(COMPILED, None)
 
 
-def _compilable_methods(kind: type) -> list[str]:
-    return [name for name in dir(kind) if getattr(inspect.getattr_static(kind, name), "is_compilable", False)]
+def _compilable_methods(kind: type, parts: Collection[str]) -> list[str]:
+    named = ((name, inspect.getattr_static(kind, name)) for name in dir(kind))
+    return [name for name, method in named if getattr(method, "compiled_with", None) in parts]
 
 
 def _unwrapped(module: nn.Module, name: str) -> Callable:

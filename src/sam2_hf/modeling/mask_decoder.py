@@ -78,7 +78,7 @@ class Sam2MaskDecoder(nn.Module):
             mask_logits=masks, iou_scores=scores, object_score_logits=object_scores, mask_tokens=mask_tokens
         )
 
-    @compilable(tokens=(0, 1), image=(0,), high_res_0=(0,), high_res_1=(0,))
+    @compilable("mask_decoder", tokens=(0, 1), image=(0,), high_res_0=(0,), high_res_1=(0,))
     def _draw(
         self, tokens: Tensor, image: Tensor, position: Tensor, high_res_0: Tensor, high_res_1: Tensor, **kwargs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

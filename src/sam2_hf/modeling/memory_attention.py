@@ -163,7 +163,7 @@ class Sam2MemoryAttention(nn.Module):
             current, memory, memory_position = (one.contiguous() for one in (current, memory, memory_position))
         return self._look(current, memory, memory_position, num_pointer_tokens, places, **kwargs)
 
-    @compilable(current=(0,), memory=(0, 1), memory_position=(0, 1), places=(0,))
+    @compilable("memory_attention", current=(0,), memory=(0, 1), memory_position=(0, 1), places=(0,))
     def _look(
         self,
         current: Tensor,

@@ -5,7 +5,7 @@
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from types import MethodType
@@ -20,7 +20,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.errors import CheckpointError
-from sam2_hf.modeling.compiling import CompileSettings, compile_parts, uncompile_parts
+from sam2_hf.modeling.compiling import PARTS, CompileSettings, compile_parts, uncompile_parts
 from sam2_hf.modeling.losses import LossWeights, label_loss
 from sam2_hf.modeling.model_card import uploaded_card
 from sam2_hf.modeling.outputs import (
@@ -117,6 +117,7 @@ class Sam2Model(Sam2Verbs):
 
     def compile_for_inference(
         self,
+        parts: Collection[str] = PARTS,
         *,
         backend: str | Callable = "inductor",
         mode: str | None = None,
@@ -135,6 +136,7 @@ class Sam2Model(Sam2Verbs):
         states are asked for. Everywhere else the model computes as before.
 
         Args:
+            parts: which of "image_encoder", "prompt_encoder", "mask_decoder", "memory_attention" and "memory_encoder".
             backend: as `torch.compile` takes it.
             mode: as `torch.compile` takes it. "reduce-overhead" and "max-autotune" use CUDA graphs, one for each
                 combination of sizes; not tested.
@@ -146,6 +148,7 @@ class Sam2Model(Sam2Verbs):
             This model.
 
         Raises:
+            ValueError: a part that does not exist.
             ValueError: weights are offloaded, so that every layer first has to fetch its own.
             RuntimeError: a mode or option that PyTorch does not know.
         """
@@ -154,7 +157,11 @@ class Sam2Model(Sam2Verbs):
                 "a model whose weights are offloaded or spread over devices cannot be compiled: accelerate moves them "
                 "between the layers; load it on one device, with `.to(device)` in place of `device_map`"
             )
-        compile_parts(self, CompileSettings(backend=backend, mode=mode, dynamic=dynamic, options=options))
+        chosen = [parts] if isinstance(parts, str) else list(parts)
+        if unknown := [part for part in chosen if part not in PARTS]:
+            raise ValueError(f"no part of the model is called {unknown[0]!r}; `parts` are any of {', '.join(PARTS)}")
+        settings = CompileSettings(backend=backend, mode=mode, dynamic=dynamic, options=options)
+        compile_parts(self, settings, chosen)
         return self
 
     def uncompile(self) -> "Sam2Model":

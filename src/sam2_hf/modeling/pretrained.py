@@ -124,7 +124,7 @@ class Sam2VisionModel(Sam2PreTrainedModel):
         deepest, maps = self._encode(pixel_values.to(self.dtype), **kwargs)
         return Sam2VisionEncoderOutput(last_hidden_state=deepest, fpn_hidden_states=maps)
 
-    @compilable(pixel_values=(0,))
+    @compilable("image_encoder", pixel_values=(0,))
     def _encode(self, pixel_values: Tensor, **kwargs) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """The trunk's last stage, and the maps of the pyramid."""
         levels = self.backbone(pixel_values, **kwargs)

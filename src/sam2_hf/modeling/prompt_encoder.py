@@ -70,7 +70,7 @@ class Sam2PromptEncoder(nn.Module):
         labels = F.pad(labels.long(), (0, 1), value=int(PointLabel.NOT_A_POINT))
         return self._embed(points, labels)
 
-    @compilable(points=(0, 1), labels=(0, 1))
+    @compilable("prompt_encoder", points=(0, 1), labels=(0, 1))
     def _embed(self, points: Tensor, labels: Tensor) -> Tensor:
         position = self.shared_embedding(points / self.image_size).to(self.point_embed.weight.dtype)
         embedded = position + self.point_embed(labels.clamp(min=0))
@@ -81,7 +81,7 @@ class Sam2PromptEncoder(nn.Module):
         """(rows, 1, any height, any width) logits to (rows, channels, height, width)."""
         return self._embed_masks(mask_logits)
 
-    @compilable(mask_logits=(0,))
+    @compilable("prompt_encoder", mask_logits=(0,))
     def _embed_masks(self, mask_logits: Tensor) -> Tensor:
         size = (self.mask_input_size, self.mask_input_size)
         if tuple(mask_logits.shape[-2:]) != size:

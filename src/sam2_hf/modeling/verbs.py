@@ -156,7 +156,7 @@ class Sam2Verbs(Sam2PreTrainedModel):
         self.require_memory()
         return self._memorize(features.image_embedding, mask_logits, object_score_logits, is_prompted)
 
-    @compilable(image_embedding=(0,), mask_logits=(0,), object_score_logits=(0,), is_prompted=(0,))
+    @compilable("memory_encoder", image_embedding=(0,), mask_logits=(0,), object_score_logits=(0,), is_prompted=(0,))
     def _memorize(
         self, image_embedding: Tensor, mask_logits: Tensor, object_score_logits: Tensor, is_prompted: Tensor
     ) -> Tensor:
