@@ -156,6 +156,13 @@ def test_memory_of_any_length_makes_no_further_graph(model, compiled, graphs):
     assert graphs.made == before
 
 
+def test_half_precision_makes_no_graphs_of_its_own_for_masks_in_float32(model):
+    """Masks come from users in the model's dtype and from earlier answers in float32."""
+    graphs = Graphs()
+    course(copy.deepcopy(model).to(torch.bfloat16).compile_for_inference(backend=graphs), objects=1, frames=3)
+    assert graphs.made == 6
+
+
 def test_compiled_model_is_the_same_model(model, compiled, tmp_path):
     assert list(compiled.state_dict()) == list(model.state_dict())
     compiled.save_pretrained(tmp_path)

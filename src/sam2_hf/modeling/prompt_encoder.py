@@ -79,11 +79,11 @@ class Sam2PromptEncoder(nn.Module):
 
     def embed_masks(self, mask_logits: Tensor) -> Tensor:
         """(rows, 1, any height, any width) logits to (rows, channels, height, width)."""
-        return self._embed_masks(mask_logits)
+        return self._embed_masks(mask_logits.float())
 
     @compilable("prompt_encoder", mask_logits=(0,))
     def _embed_masks(self, mask_logits: Tensor) -> Tensor:
         size = (self.mask_input_size, self.mask_input_size)
         if tuple(mask_logits.shape[-2:]) != size:
-            mask_logits = F.interpolate(mask_logits.float(), size=size, mode="bilinear", antialias=True)
+            mask_logits = F.interpolate(mask_logits, size=size, mode="bilinear", antialias=True)
         return self.mask_embed(mask_logits.to(self.mask_embed.conv1.weight.dtype))
