@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from sam2_hf.modeling.compiling import compilable, is_compiled
 from sam2_hf.modeling.configuration import Sam2MaskDecoderConfig
 from sam2_hf.modeling.layers import MLP, LayerNorm2d, add_shared, all_rows
 from sam2_hf.modeling.outputs import ImageFeatures, MaskPrediction, PromptEmbeddings
@@ -66,19 +67,29 @@ class Sam2MaskDecoder(nn.Module):
     def draw(self, features: ImageFeatures, prompts: PromptEmbeddings, **kwargs) -> MaskPrediction:
         """All masks of all mask tokens: the single one first, then the candidates."""
         tokens = self._tokens(prompts.sparse)  # (rows, 6 + prompts, channels)
-        image = _add_dense(features.image_embedding, prompts.dense)
-        height, width = image.shape[-2:]
+        image = _add_dense(features.image_embedding, prompts.dense).flatten(2).transpose(1, 2)
         position = features.dense_position.flatten(2).transpose(1, 2).to(image.dtype)
-        tokens, image_tokens = self.transformer(tokens, image.flatten(2).transpose(1, 2), position, **kwargs)
-        image = image_tokens.transpose(1, 2).unflatten(2, (height, width))
-
-        mask_tokens = tokens[:, NUM_OWN_TOKENS : NUM_OWN_TOKENS + self.num_mask_tokens]
-        return MaskPrediction(
-            mask_logits=self._draw_masks(self._upscale(image, features), mask_tokens),
-            iou_scores=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
-            object_score_logits=self.pred_obj_score_head(tokens[:, 0]),
-            mask_tokens=mask_tokens,
+        if is_compiled(self, kwargs):  # a graph is made for one layout in memory
+            image, position = image.contiguous(), position.contiguous()
+        masks, scores, object_scores, mask_tokens = self._draw(
+            tokens, image, position, features.high_res_0, features.high_res_1, **kwargs
         )
+        return MaskPrediction(
+            mask_logits=masks, iou_scores=scores, object_score_logits=object_scores, mask_tokens=mask_tokens
+        )
+
+    @compilable("mask_decoder", tokens=(0, 1), image=(0,), high_res_0=(0,), high_res_1=(0,))
+    def _draw(
+        self, tokens: Tensor, image: Tensor, position: Tensor, high_res_0: Tensor, high_res_1: Tensor, **kwargs
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """From tokens (rows, tokens, channels) and image tokens (batch or rows, pixels, channels) to a prediction."""
+        tokens, image = self.transformer(tokens, image, position, **kwargs)
+        height, width = high_res_1.shape[-2] // 2, high_res_1.shape[-1] // 2
+        upscaled = self._upscale(image.transpose(1, 2).unflatten(2, (height, width)), high_res_0, high_res_1)
+        mask_tokens = tokens[:, NUM_OWN_TOKENS : NUM_OWN_TOKENS + self.num_mask_tokens]
+        masks = self._draw_masks(upscaled, mask_tokens)
+        scores = self.iou_prediction_head(tokens[:, 1]).sigmoid()
+        return masks, scores, self.pred_obj_score_head(tokens[:, 0]), mask_tokens
 
     def _tokens(self, sparse: Tensor) -> Tensor:
         """Object score, IoU, masks, prompts: (rows, 6 + prompts, channels)."""
@@ -86,11 +97,11 @@ class Sam2MaskDecoder(nn.Module):
         own = torch.cat([all_rows(table, sparse.device) for table in tables])
         return torch.cat((own.expand(sparse.shape[0], -1, -1), sparse), dim=1)
 
-    def _upscale(self, image: Tensor, features: ImageFeatures) -> Tensor:
+    def _upscale(self, image: Tensor, high_res_0: Tensor, high_res_1: Tensor) -> Tensor:
         """(rows, channels, height, width) to (rows, channels / 8, 4 height, 4 width)."""
-        x = add_shared(self.upscale_conv1(image), features.high_res_1)
+        x = add_shared(self.upscale_conv1(image), high_res_1)
         x = self.activation(self.upscale_layer_norm(x))
-        x = add_shared(self.upscale_conv2(x), features.high_res_0)
+        x = add_shared(self.upscale_conv2(x), high_res_0)
         return self.activation(x)
 
     def _draw_masks(self, upscaled: Tensor, mask_tokens: Tensor) -> Tensor:

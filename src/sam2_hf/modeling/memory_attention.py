@@ -10,6 +10,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sam2_hf.modeling.blocked_attention import blocked_attention
+from sam2_hf.modeling.compiling import compilable, is_compiled
 from sam2_hf.modeling.configuration import Sam2Config
 from sam2_hf.modeling.fused import is_free, linear
 from sam2_hf.modeling.layers import TRANSFORMER_LAYER_NORM_EPS, add_shared, attend, share, split_heads
@@ -34,12 +35,24 @@ class Sam2RotaryAttention(nn.Module):
         self.o_proj = nn.Linear(inner, channels)
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, rotary: AxialRotaryTable, num_pointer_tokens: int = 0, **kwargs
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rotary: AxialRotaryTable,
+        num_pointer_tokens: int = 0,
+        places: Tensor | None = None,
+        **kwargs,
     ) -> Tensor:
-        """Attends from (rows, pixels, channels) to keys of whole frames of pixels and, last, pointer tokens."""
+        """Attends from (rows, pixels, channels) to keys of whole frames of pixels and, last, pointer tokens.
+
+        Args:
+            places: (tokens,) of the keys, as `AxialRotaryTable.places` gives them, instead of the number of pointers.
+        """
         rows = max(query.shape[0], key.shape[0])
         query = rotary(split_heads(linear(self.q_proj, query), self.num_heads))
-        key = self._rotate_frames(split_heads(linear(self.k_proj, key), self.num_heads), rotary, num_pointer_tokens)
+        key = split_heads(linear(self.k_proj, key), self.num_heads)
+        key = self._rotate_frames(key, rotary, num_pointer_tokens) if places is None else rotary.at(key, places)
         if self._aggregates_first(query, value):
             attended = blocked_attention(share(query, rows)[:, 0], share(key, rows)[:, 0], share(value, rows))
             return linear(self.o_proj, linear(self.v_proj, attended))
@@ -88,12 +101,14 @@ class Sam2MemoryAttentionLayer(GradientCheckpointingLayer):
         memory_position: Tensor,
         rotary: AxialRotaryTable,
         num_pointer_tokens: int,
+        places: Tensor | None = None,
         **kwargs,
     ) -> Tensor:
         normed = self.layer_norm1(current)
         current = current + self.dropout(self.self_attn(normed, normed, normed, rotary, **kwargs))
         normed = self.layer_norm2(current)
-        recalled = self.cross_attn_image(normed, memory + memory_position, memory, rotary, num_pointer_tokens, **kwargs)
+        remembered = (memory + memory_position, memory, rotary, num_pointer_tokens, places)
+        recalled = self.cross_attn_image(normed, *remembered, **kwargs)
         current = add_shared(self.dropout(recalled), current)
         hidden = self.dropout(self._activated(self.layer_norm3(current)))
         return current + self.dropout(linear(self.linear2, hidden))
@@ -141,6 +156,23 @@ class Sam2MemoryAttention(nn.Module):
         current = current + CURRENT_POSITION_WEIGHT * current_position
         if self.training:  # objects of a picture draw their dropout one by one
             current = share(current, memory.shape[0])
+        places = None
+        if is_compiled(self, kwargs):  # numbers become part of a graph, tensors do not
+            places = self.rotary_emb.places(memory.shape[1], num_pointer_tokens)
+            num_pointer_tokens = 0
+            current, memory, memory_position = (one.contiguous() for one in (current, memory, memory_position))
+        return self._look(current, memory, memory_position, num_pointer_tokens, places, **kwargs)
+
+    @compilable("memory_attention", current=(0,), memory=(0, 1), memory_position=(0, 1), places=(0,))
+    def _look(
+        self,
+        current: Tensor,
+        memory: Tensor,
+        memory_position: Tensor,
+        num_pointer_tokens: int,
+        places: Tensor | None,
+        **kwargs,
+    ) -> Tensor:
         for layer in self.layers:
-            current = layer(current, memory, memory_position, self.rotary_emb, num_pointer_tokens, **kwargs)
+            current = layer(current, memory, memory_position, self.rotary_emb, num_pointer_tokens, places, **kwargs)
         return self.layer_norm(current)

@@ -5,10 +5,11 @@
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 from huggingface_hub import HfApi
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from sam2_hf.disk.whole import write_whole
 from sam2_hf.errors import CheckpointError
+from sam2_hf.modeling.compiling import PARTS, CompileSettings, compile_parts, uncompile_parts
 from sam2_hf.modeling.losses import LossWeights, label_loss
 from sam2_hf.modeling.model_card import uploaded_card
 from sam2_hf.modeling.outputs import (
@@ -110,6 +112,62 @@ class Sam2Model(Sam2Verbs):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.get_input_embeddings()
+
+    # Speed
+
+    def compile_for_inference(
+        self,
+        parts: Collection[str] = PARTS,
+        *,
+        backend: str | Callable = "inductor",
+        mode: str | None = None,
+        dynamic: bool = True,
+        options: dict[str, Any] | None = None,
+    ) -> "Sam2Model":
+        """Compiles the parts of this model in place with `torch.compile`; `uncompile` takes that back.
+
+        Image encoder, prompt encoder, mask decoder, memory attention and memory encoder are each compiled when they
+        are first used, once for one object and once for several; then neither the number of objects, clicks, remembered
+        maps or pointers makes a new graph. Weights, files and copies of the model do not change. Calling it again with
+        the same arguments changes nothing; with others, the parts are compiled anew.
+
+        What was compiled is used in evaluation mode where no gradients are wanted (`torch.inference_mode()`, as in
+        sessions and pipelines, or `torch.no_grad()`, which has graphs of its own) and neither attentions nor hidden
+        states are asked for. Everywhere else the model computes as before.
+
+        Args:
+            parts: which of "image_encoder", "prompt_encoder", "mask_decoder", "memory_attention" and "memory_encoder".
+            backend: as `torch.compile` takes it.
+            mode: as `torch.compile` takes it. "reduce-overhead" and "max-autotune" use CUDA graphs, one for each
+                combination of sizes; not tested.
+            dynamic: False makes a graph for each combination of sizes, of which PyTorch keeps a few
+                (`torch._dynamo.config.recompile_limit`) and computes the others without one.
+            options: of the backend, instead of `mode`.
+
+        Returns:
+            This model.
+
+        Raises:
+            ValueError: a part that does not exist.
+            ValueError: weights are offloaded, so that every layer first has to fetch its own.
+            RuntimeError: a mode or option that PyTorch does not know.
+        """
+        if any(hasattr(module, "_hf_hook") for module in self.modules()):
+            raise ValueError(
+                "a model whose weights are offloaded or spread over devices cannot be compiled: accelerate moves them "
+                "between the layers; load it on one device, with `.to(device)` in place of `device_map`"
+            )
+        chosen = [parts] if isinstance(parts, str) else list(parts)
+        if unknown := [part for part in chosen if part not in PARTS]:
+            raise ValueError(f"no part of the model is called {unknown[0]!r}; `parts` are any of {', '.join(PARTS)}")
+        settings = CompileSettings(backend=backend, mode=mode, dynamic=dynamic, options=options)
+        compile_parts(self, settings, chosen)
+        return self
+
+    def uncompile(self) -> "Sam2Model":
+        """Takes `compile_for_inference` back; without it, nothing happens. Returns this model."""
+        uncompile_parts(self)
+        return self
 
     # Pictures
 

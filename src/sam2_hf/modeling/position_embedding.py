@@ -120,6 +120,22 @@ class AxialRotaryTable(Float32Buffers):
     def forward(self, tokens: Tensor) -> Tensor:
         """Rotates (..., tokens, head_channels) in float32 and returns the dtype that came."""
         cos, sin = self.table
+        return self._turned(tokens, cos, sin)
+
+    def places(self, num_tokens: int, num_unrotated: int) -> Tensor:
+        """(tokens,) places of whole frames of tokens on the grid, and last of some that have none."""
+        pixels, device = self.height * self.width, self.table.device
+        on_grid = torch.arange(num_tokens - num_unrotated, device=device) % pixels
+        return torch.cat((on_grid, torch.full((num_unrotated,), pixels, device=device)))
+
+    def at(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """As `forward`, for any number of tokens (..., tokens, head_channels) whose places `places` gives."""
+        unrotated = torch.stack((torch.ones_like(self.table[0, :1]), torch.zeros_like(self.table[1, :1])))
+        cos, sin = torch.cat((self.table, unrotated), dim=1)[:, places]
+        return self._turned(tokens, cos, sin)
+
+    @staticmethod
+    def _turned(tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         pairs = tokens.float().unflatten(-1, (-1, 2))
         if pairs.device.type in COMPLEX_DEVICES and not torch.compiler.is_compiling():
             rotated = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))

@@ -16,6 +16,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from sam2_hf.errors import CheckpointError
+from sam2_hf.modeling.compiling import compilable
 from sam2_hf.modeling.configuration import Sam2Config, Sam2VisionConfig
 from sam2_hf.modeling.hiera import Sam2HieraAttention, Sam2HieraBlock, Sam2HieraTrunk
 from sam2_hf.modeling.memory_encoder import Sam2MemoryFuserBlock
@@ -120,8 +121,14 @@ class Sam2VisionModel(Sam2PreTrainedModel):
                 f"got {tuple(pixel_values.shape)}; resize with the processor, or load the model "
                 "with another `image_size`"
             )
-        levels = self.backbone(pixel_values.to(self.dtype), **kwargs)
-        return Sam2VisionEncoderOutput(last_hidden_state=levels[-1], fpn_hidden_states=self.neck(levels))
+        deepest, maps = self._encode(pixel_values.to(self.dtype), **kwargs)
+        return Sam2VisionEncoderOutput(last_hidden_state=deepest, fpn_hidden_states=maps)
+
+    @compilable("image_encoder", pixel_values=(0,))
+    def _encode(self, pixel_values: Tensor, **kwargs) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The trunk's last stage, and the maps of the pyramid."""
+        levels = self.backbone(pixel_values, **kwargs)
+        return levels[-1], self.neck(levels)
 
 
 def _is_of_reading(error: Exception) -> bool:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from sam2_hf.modeling.compiling import compilable
 from sam2_hf.modeling.configuration import Sam2PromptEncoderConfig
 from sam2_hf.modeling.layers import LayerNorm2d, all_rows
 from sam2_hf.modeling.outputs import PointLabel, PromptBatch, PromptEmbeddings
@@ -67,6 +68,10 @@ class Sam2PromptEncoder(nn.Module):
         """(rows, points, 2) and their labels to (rows, points + 1, channels): a pad that is not a point comes last."""
         points = F.pad(points.float() + 0.5, (0, 0, 0, 1))  # the centre of a pixel
         labels = F.pad(labels.long(), (0, 1), value=int(PointLabel.NOT_A_POINT))
+        return self._embed(points, labels)
+
+    @compilable("prompt_encoder", points=(0, 1), labels=(0, 1))
+    def _embed(self, points: Tensor, labels: Tensor) -> Tensor:
         position = self.shared_embedding(points / self.image_size).to(self.point_embed.weight.dtype)
         embedded = position + self.point_embed(labels.clamp(min=0))
         is_point = (labels >= 0).unsqueeze(-1)
@@ -74,7 +79,11 @@ class Sam2PromptEncoder(nn.Module):
 
     def embed_masks(self, mask_logits: Tensor) -> Tensor:
         """(rows, 1, any height, any width) logits to (rows, channels, height, width)."""
+        return self._embed_masks(mask_logits.float())
+
+    @compilable("prompt_encoder", mask_logits=(0,))
+    def _embed_masks(self, mask_logits: Tensor) -> Tensor:
         size = (self.mask_input_size, self.mask_input_size)
         if tuple(mask_logits.shape[-2:]) != size:
-            mask_logits = F.interpolate(mask_logits.float(), size=size, mode="bilinear", antialias=True)
+            mask_logits = F.interpolate(mask_logits, size=size, mode="bilinear", antialias=True)
         return self.mask_embed(mask_logits.to(self.mask_embed.conv1.weight.dtype))

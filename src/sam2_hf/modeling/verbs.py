@@ -19,6 +19,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from sam2_hf.errors import MissingWeightsError
+from sam2_hf.modeling.compiling import compilable
 from sam2_hf.modeling.configuration import Sam2Config, as_sam2_config
 from sam2_hf.modeling.layers import MLP, Remembered
 from sam2_hf.modeling.mask_decoder import Sam2MaskDecoder
@@ -153,14 +154,19 @@ class Sam2Verbs(Sam2PreTrainedModel):
             (rows, memory_channels, height / 16, width / 16).
         """
         self.require_memory()
+        return self._memorize(features.image_embedding, mask_logits.float(), object_score_logits, is_prompted)
+
+    @compilable("memory_encoder", image_embedding=(0,), mask_logits=(0,), object_score_logits=(0,), is_prompted=(0,))
+    def _memorize(
+        self, image_embedding: Tensor, mask_logits: Tensor, object_score_logits: Tensor, is_prompted: Tensor
+    ) -> Tensor:
         size = (self.config.image_size, self.config.image_size)
-        logits = mask_logits.float()
-        if tuple(logits.shape[-2:]) != size:
-            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        if tuple(mask_logits.shape[-2:]) != size:
+            mask_logits = F.interpolate(mask_logits, size=size, mode="bilinear", align_corners=False)
         binarise = is_prompted[:, None, None, None] & (not self.training)
-        masks = torch.where(binarise, (logits > 0).float(), logits.sigmoid())
+        masks = torch.where(binarise, (mask_logits > 0).float(), mask_logits.sigmoid())
         masks = masks * self.config.sigmoid_scale_for_mem_enc + self.config.sigmoid_bias_for_mem_enc
-        memory = self.memory_encoder(features.image_embedding, masks.to(features.image_embedding.dtype))
+        memory = self.memory_encoder(image_embedding, masks.to(image_embedding.dtype))
         if self.config.enable_occlusion_spatial_embedding:
             is_absent = (object_score_logits <= 0).to(memory.dtype)  # (rows, 1)
             memory = memory + (is_absent * self.occlusion_spatial_embedding_parameter)[..., None, None]
