@@ -47,3 +47,24 @@ def test_passes_that_all_warm_up_are_refused():
 
 def test_precision_of_products_is_as_before(record):
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_compiled_parts_are_measured_and_left_as_they_were(monkeypatch):
+    model = micro_model(image_size=SIDE)
+    compile_for_inference, uncompile, seen = model.compile_for_inference, model.uncompile, []
+
+    def compile_quickly():
+        seen.append("compiled")
+        return compile_for_inference(backend="eager")
+
+    def undo():
+        seen.append("uncompiled")
+        return uncompile()
+
+    monkeypatch.setattr(model, "compile_for_inference", compile_quickly)
+    monkeypatch.setattr(model, "uncompile", undo)
+    frames = [golden_scene(36, 54, index) for index in range(2)]
+    options = SpeedOptions(passes=2, discarded=1, object_counts=(1,), calls=1, stream_lengths=(), compiled=True)
+    record = SpeedTest(model, micro_processor(SIDE), frames, options).run()
+    assert seen == ["compiled", "uncompiled"]
+    assert record["compiled"]["frames_per_second"] > 0

@@ -19,7 +19,6 @@ from sam2_hf.processing.processor import Sam2Processor
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.session import Sam2InferenceSession
 
-COMPILED_PARTS = ("vision_encoder", "prompt_encoder", "mask_decoder", "memory_attention", "memory_encoder")
 CLICK_GRID = (3, 5)  # clicks of several objects: rows and columns of a grid over the picture
 
 
@@ -224,11 +223,8 @@ def _bytes(tensor: Tensor) -> int:
 @contextmanager
 def _compiled(model: Sam2Model) -> Iterator[None]:
     """The model's parts compiled, and as they were afterwards."""
-    parts = [getattr(model, name) for name in COMPILED_PARTS]
-    for part in parts:
-        part.compile()
+    model.compile_for_inference()
     try:
         yield
     finally:
-        for part in parts:
-            part._compiled_call_impl = None
+        model.uncompile()
