@@ -458,8 +458,8 @@ def test_what_a_run_reads_is_never_overwritten(predict, tree, tmp_path):
 
 
 def test_the_model_of_a_run_is_never_removed_by_it(predict, model, tree, tmp_path):
-    """Into the folder of the training that made it, with `--overwrite`."""
-    folder = RunFolder(tmp_path / "trained", "train", {})
+    """From a folder that an earlier run wrote it to, with `--overwrite`."""
+    folder = RunFolder(tmp_path / "trained", "predict", {})
     with folder.locked():
         folder.begin(keep=False)
         for file in Path(model).iterdir():

@@ -103,7 +103,7 @@ def evaluate(
 ) -> None:
     """Measure masks against the truth: videos from one prompt, pictures from clicks or boxes, or masks that exist.
 
-    Example: sam2-hf eval --dataset davis --root davis --protocol semi --model facebook/sam2.1-hiera-tiny -o out
+    Example: sam2-hf eval --dataset davis --root davis --protocol semi --model facebook/sam2.1-hiera-tiny -o scores
     """
     given = {name: value for name, value in context.params.items() if name in NAMES_OF_FIELDS}
     lists = {"roots": tuple(root), "clips": _names(clips), "exclude": _names(exclude)}

@@ -158,9 +158,9 @@ def track(
 ) -> None:
     """Follow objects through a video: from points, boxes or masks on any frame, or everything there is.
 
-    Example: sam2-hf track clip.mp4 --box 0@1:300,0,500,400 --point 4@2:410,80 -o out
+    Example: sam2-hf track clip.mp4 --box 0@1:300,0,500,400 --point 4@2:410,80 -o tracked
 
-    Example: sam2-hf track clip.mp4 --everything --points-per-side 16 --max-objects 20 -o out
+    Example: sam2-hf track clip.mp4 --everything --points-per-side 16 --max-objects 20 -o tracked
     """
     _check_together(context)
     names = {entry.name for entry in fields(TrackSettings)} - {"sources", "save"}
