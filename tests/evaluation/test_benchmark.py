@@ -103,6 +103,15 @@ def test_peak_is_what_a_call_holds_at_once():
     assert 8 << 20 <= peak_bytes(call, torch.device("cpu")) < 9 << 20
 
 
+def test_attention_of_a_cpu_is_arithmetic_too():
+    query, key = torch.randn(1, 2, 8, 16), torch.randn(1, 2, 32, 16)
+    benchmark = Benchmark(micro_model(image_size=64), micro_processor(64), SMALL)
+    benchmark.rate = 1.0
+    with torch.inference_mode():
+        counted = benchmark._floor(lambda: torch.nn.functional.scaled_dot_product_attention(query, key, key))
+    assert counted == 2 * 2 * 8 * 32 * (16 + 16)
+
+
 def test_rate_is_of_the_dtype_that_is_measured():
     assert matrix_rate(torch.device("cpu"), torch.float32) > 1e6
 

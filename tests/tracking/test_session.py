@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from sam2_hf import Sam2InferenceSession, Sam2Model, TrackingPolicy
 from sam2_hf.errors import MissingWeightsError, PromptError, SourceError
+from sam2_hf.tracking import tracker
 from tests.golden.recipe import golden_scene
 from tests.numbers import ROUNDING, alike, differ
 from tests.tiny import micro_model, micro_processor
@@ -342,6 +343,28 @@ def test_mask_prompt_is_shown_as_it_is(parts, frames):
     shown = session_of(parts, frames[:2]).add_prompt(frame_index=0, object_id=1, mask=mask)
     inside = shown.masks[0].numpy()
     assert (inside != (mask > 0)).mean() < 0.05 and shown.iou_scores[0] == 1
+
+
+def test_objects_of_large_maps_are_tracked_in_parts_with_the_same_numbers(parts, frames, monkeypatch):
+    """On a CPU; so that what is made of a few objects stays in its caches."""
+    found, rows = [], []
+    recall = type(parts[0]).recall
+
+    def noted(self, features, memory=None):
+        rows.append(memory)
+        return recall(self, features, memory)
+
+    monkeypatch.setattr(type(parts[0]), "recall", noted)
+    for side in (tracker.LARGE_SIDE, SIDE):
+        monkeypatch.setattr(tracker, "LARGE_SIDE", side)
+        rows.clear()
+        session = session_of(parts, frames[:4])
+        for key in range(5):
+            click(session, object_id=key, at=(20 + 10 * key, 20))
+        found.append(logits(session.propagate()))
+        sizes = {memory.spatial.shape[0] for memory in rows if memory is not None}
+        assert sizes == ({5} if side > SIDE else {1, 2})
+    assert_same(*found)
 
 
 def test_an_id_that_equals_nothing_is_refused(parts, frames):

@@ -34,6 +34,15 @@ FRAMES = 3  # different pictures that the frames of a course repeat
 STREAM_SIDE = 256  # of the model of the stream: what grows does not depend on its size
 
 
+def _flops_of_attention(query, key, value, *others, out_shape=None, **named) -> int:
+    """Of the fused attention of a CPU, by the shapes (rows, heads, tokens, channels) of its inputs."""
+    rows, heads, queries, width = query
+    return 2 * rows * heads * queries * key[2] * (width + value[3])
+
+
+UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _flops_of_attention}  # by PyTorch's counter
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions:
     """What is measured.
@@ -201,7 +210,7 @@ class Benchmark:
 
     def _floor(self, call: Callable[[], object]) -> float:
         """Of the arithmetic of the layers as they are written; what saves some of it comes below."""
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
             call()
         return counter.get_total_flops() / self.rate
 

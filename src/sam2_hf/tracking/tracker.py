@@ -5,7 +5,7 @@ A prompt makes a *draft*: shown, not remembered. *Commit* turns drafts into memo
 equal memory length together.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +28,9 @@ from sam2_hf.tracking.memory_limits import MemoryLimits
 from sam2_hf.tracking.policy import TrackingPolicy
 from sam2_hf.tracking.records import Direction, Draft, FrameMemory, FrameResult, ObjectTrack, Prompt, moved
 from sam2_hf.tracking.selection import Selection
+
+OBJECTS_ON_CPU = 2  # tracked in one call from LARGE_SIDE pixels on
+LARGE_SIDE = 512
 
 
 @dataclass(slots=True)
@@ -160,7 +163,7 @@ class Tracker:
         }
         pending = {key: track for key, track in joined.items() if key not in results}
         selections = {key: self._select(track, frame, direction) for key, track in pending.items()}
-        for keys in by_signature(selections):
+        for keys in self._in_parts(by_signature(selections)):
             group = [pending[key] for key in keys]
             chosen = [selections[key] for key in keys]
             results |= dict(zip(keys, self._track(group, chosen, features, frame), strict=True))
@@ -169,6 +172,13 @@ class Tracker:
             if self.frames.window:
                 forget_behind(track, frame, direction, self.limits, protected)
         return {key: results[key] for key in joined}
+
+    def _in_parts(self, groups: list[list]) -> Iterator[list]:
+        """Groups as they are, but for large maps on a CPU, whose caches hold those of a few objects only."""
+        is_large = self.frames.processor.target_size >= LARGE_SIDE and self.model.execution_device.type == "cpu"
+        for keys in groups:
+            size = OBJECTS_ON_CPU if is_large else len(keys)
+            yield from (keys[start : start + size] for start in range(0, len(keys), size))
 
     def _has_joined(self, track: ObjectTrack, frame: int, direction: Direction) -> bool:
         prompted = track.prompted
