@@ -5,7 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from sam2_hf.cli import benchmark as benchmark_command
 from sam2_hf.cli.main import app
+from sam2_hf.evaluation.benchmark import WORKS
 from tests.tiny import saved_micro
 
 SHORT = ("--work", "encode,click", "--rounds", "1", "--device", "cpu", "--quiet")
@@ -33,6 +35,11 @@ def test_a_model_that_the_peer_cannot_load_is_named(tmp_path):
     asked = run("--model", model, "--peer", "transformers", *SHORT)
     assert asked.exit_code != 0
     assert "loads models with 64 memory channels only, this one has" in (asked.output + str(asked.exception))
+
+
+def test_what_the_command_takes_is_what_is_measured():
+    """The command names works without importing what measures them."""
+    assert benchmark_command.WORKS == WORKS
 
 
 @pytest.mark.parametrize(

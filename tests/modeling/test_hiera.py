@@ -110,5 +110,18 @@ def test_positions_are_made_anew_where_weights_change_or_learn():
         trunk.pos_embed.add_(1)
         moved = trunk.position_embedding(64, 64)
         torch.testing.assert_close(moved, first + 1)
+        trunk.pos_embed.data.add_(1)  # leaves no trace in the parameter's version
+        torch.testing.assert_close(trunk.position_embedding(64, 64), first + 2)
         assert trunk.position_embedding(32, 64).shape == (1, 32, 64, first.shape[-1])
     assert trunk.position_embedding(64, 64).requires_grad
+
+
+def test_positions_of_inference_can_be_read_where_something_learns():
+    trunk = Sam2HieraTrunk(micro_config().vision_config.backbone_config).eval()
+    with torch.inference_mode():
+        trunk.position_embedding(64, 64)
+    with torch.no_grad():
+        kept = trunk.position_embedding(64, 64)
+    scale = torch.ones(1, requires_grad=True)
+    (kept * scale).sum().backward()
+    torch.testing.assert_close(scale.grad[0], kept.sum())

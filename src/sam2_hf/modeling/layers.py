@@ -106,13 +106,15 @@ def split_heads(tokens: Tensor, num_heads: int) -> Tensor:
 
 
 class Remembered:
-    """A tensor that follows from weights alone, made once while they stay what they are.
+    """A tensor that follows from a few small weights alone, kept on a CPU while their values stay what they are.
 
-    It is made anew where gradients are wanted, while a graph is recorded, and for weights that come and go.
+    Values are compared, not versions: `parameter.data` may be changed without a trace. It is made anew where gradients
+    are wanted and while a graph is recorded.
     """
 
     def __init__(self):
-        self._key: tuple | None = None
+        self._made_of: tuple[Tensor, ...] = ()
+        self._size: tuple[int, int] | None = None
         self._value: Tensor | None = None
 
     def of(self, size: tuple[int, int], weights: tuple[Tensor, ...], make: Callable[[int, int], Tensor]) -> Tensor:
@@ -120,24 +122,26 @@ class Remembered:
 
         Args:
             size: (height, width).
-            weights: that it follows from; a change in place shows in their version.
+            weights: that it follows from.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if is_recorded or any(one.device.type != "cpu" for one in weights):
             return make(*size)
-        key = (size, *((one.data_ptr(), _version(one), one.dtype, one.device) for one in weights))
-        if self._value is None or self._key != key:
-            self._key, self._value = key, make(*size)
+        if self._value is None or self._size != size or not self._is_made_of(weights):
+            with torch.inference_mode(False), torch.no_grad():  # so that what is learned later may read it
+                self._made_of, self._size = tuple(one.detach().clone() for one in weights), size
+                self._value = make(*size)
         return self._value
+
+    def _is_made_of(self, weights: tuple[Tensor, ...]) -> bool:
+        pairs = zip(self._made_of, weights, strict=True)
+        return all(old.dtype == new.dtype and torch.equal(old, new) for old, new in pairs)
 
     def __deepcopy__(self, memo) -> "Remembered":
         return Remembered()
 
     def __reduce__(self):
         return Remembered, ()
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def all_rows(embedding: nn.Embedding, device: torch.device) -> Tensor:

@@ -241,10 +241,8 @@ class Sam2Verbs(Sam2PreTrainedModel):
 
     def get_image_wide_positional_embeddings(self) -> Tensor:
         """Fourier encoding of the prompt grid, (1, channels, height, width)."""
-        grid, weights = (
-            self.config.grid_size,
-            (self.shared_image_embedding.positional_embedding, self.no_memory_embedding),
-        )
+        grid = self.config.grid_size
+        weights = self.shared_image_embedding.positional_embedding, self.no_memory_embedding
         return self._dense_position.of((grid, grid), weights, self._grid_encoding)
 
     def _grid_encoding(self, height: int, width: int) -> Tensor:
